@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-fast check format clean
+.PHONY: help demo test test-fast check docs format clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -37,6 +37,9 @@ check: $(VENV)/.installed-dev  ## Lint, format check, arrows between packages, s
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/mypy
+
+docs: $(VENV)/.installed-dev  ## Build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(VENV)/.installed-dev  ## Format the code
 	$(BIN)/ruff check --fix .

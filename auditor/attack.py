@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
@@ -14,6 +14,8 @@ from typing_extensions import TypeVar
 from auditor.core.aliases import attack_name
 from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
+from auditor.core.files import whole_folder
+from auditor.core.hashing import digest
 from auditor.core.messages import Message, message
 from auditor.core.paths import FilePath as FilePath
 from auditor.core.paths import ModelPath as ModelPath
@@ -83,6 +85,10 @@ class Preset:
     without_entities: str | None = None
     """Name of the preset that takes its place, in profiles and policies alike, where every forget
     fact is an entity of its own, so that no facts of one entity can be told apart."""
+    with_experts: str | None = None
+    """Attack and preset (``family/name preset``) that take its place, in profiles and policies
+    alike, where a model is a mixture whose experts the attack does not round: of the same number of
+    bits, on the same grid where there is one, and with the nearest size of groups."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,8 @@ class Requirements:
     asked_otherwise: bool = False
     """Whether it is for audits alone in which the files that say how a model is asked (tokenizer,
     templates, generation settings) differ from the original's."""
+    experts: bool = False
+    """Whether it is for audits alone in which a model is a mixture of experts."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +129,8 @@ class Footprint:
     lent: bool = False
     """Whether the model's weights are changed in place: main memory holds a copy of those that its
     files do not have in the same type."""
+    aside: bool = False
+    """Whether main memory holds the model's weights while copies of them are trained."""
     trained: float = 0.0
     """Bytes of each weight that training holds beside it: gradients and the optimizer's state."""
     rank: int = 0
@@ -128,14 +138,18 @@ class Footprint:
     backward: int = 0
     """Tokens whose states are held for one backward pass."""
     embeddings: float = 0.0
-    """Bytes of each weight of the embeddings in copies that a search makes of them."""
+    """Bytes of each weight of the embeddings besides: in copies that a search makes of them, or of
+    the optimizer's state."""
     weights_read: float = 0.0
     """Times that all weights are drawn, rounded or unpacked."""
     columns: float = 0.0
     """Operations, one after the other, for each input of a matrix whose columns are fitted in
     turn."""
     written: float = 0.0
-    """Bytes of each weight in the linear layers that are written to disk meanwhile."""
+    """Bytes of each weight in the linear layers that are written to disk in a copy of the model.
+    Other weights are written as they are."""
+    stored: bool = False
+    """Whether that copy stays in the store, for other jobs."""
     process: bool = False
     """Whether another process works on the model's files, with weights and libraries of its own."""
 
@@ -156,6 +170,44 @@ def _unreported(step: str) -> None:
     """Report progress to nobody."""
 
 
+class Recipe(NamedTuple):
+    """Recipe of a copy that is derived from a model alone.
+
+    Neither facts nor seed nor metrics decide it, so that one copy serves every job on the model.
+    """
+
+    module: str
+    """Name of the module whose code makes it."""
+    settings: Mapping[str, Any]
+    """Everything else that decides it, besides the model, as plain data."""
+    packages: tuple[str, ...] = ()
+    """Import packages that make it."""
+
+
+Keep: TypeAlias = Callable[[Recipe, Callable[[Path], None]], Path]
+"""Function that returns the folder of a recipe, filled by the other function where it is not
+there."""
+
+
+def keep_within(scratch: Path) -> Keep:
+    """Return how copies are kept where there is no store.
+
+    They lie in a folder, while it lasts.
+
+    Args:
+        scratch: The folder.
+    """
+
+    def keep(recipe: Recipe, make: Callable[[Path], None]) -> Path:
+        folder = scratch / digest({"module": recipe.module, "settings": dict(recipe.settings)})
+        if not folder.exists():
+            with whole_folder(folder) as unfinished:
+                make(unfinished)
+        return folder
+
+    return keep
+
+
 @dataclass(frozen=True)
 class AttackContext(Generic[E]):
     """Inputs of an attack besides the model."""
@@ -172,6 +224,19 @@ class AttackContext(Generic[E]):
     """Reports how far the attack has come, for example ``step 20 of 60``."""
     donor: "AuditedModel | None" = None
     """The original, opened beside the arm, where the attack requires it; it is only read."""
+    kept: Keep | None = None
+    """Where copies that are derived from the model are kept; by default in `scratch`."""
+
+    def keep(self, recipe: Recipe, make: Callable[[Path], None]) -> Path:
+        """Return a folder with a copy of the model by a recipe.
+
+        It is made once for all jobs of a store, and again if it is not whole.
+
+        Args:
+            recipe: All that decides it besides the model.
+            make: Fills an empty folder.
+        """
+        return (self.kept or keep_within(self.scratch))(recipe, make)
 
     @property
     def facts(self) -> "FactSets":
@@ -413,14 +478,19 @@ class AttackMetadata:
         """The first part of the name."""
         return self.name.partition("/")[0]
 
-    def inapplicable(self, files: Mapping[str, Mapping[str, str]]) -> Message | None:
+    def inapplicable(
+        self, files: Mapping[str, Mapping[str, str]], *, experts: bool
+    ) -> Message | None:
         """Return why the attack asks nothing new of these models, or None.
 
         It counts towards no verdict then, and no PASS needs it.
 
         Args:
             files: Arm to the digests of its model's files by name.
+            experts: Whether a model is a mixture of experts.
         """
+        if self.requires.experts and not experts:
+            return message("no_mixture_of_experts")
         if not self.requires.asked_otherwise or Arm.ORIGINAL not in files:
             return None
         if any(map(are_logs, files.values())):  # nobody knows how the models were asked

@@ -27,13 +27,18 @@ class Signatures:
 class Report:
     """A way to write a certificate down."""
 
-    render: Callable[[Certificate, Signatures | None], str]
-    """Returns the text of one file; equal arguments give equal text. The signatures are None where
-    the certificate was not signed."""
+    render: Callable[[Certificate, Signatures | None], str | bytes]
+    """Returns the content of one file; equal arguments give equal text. The signatures are None
+    where the certificate was not signed."""
     suffix: str
     """Suffix of the file, with its dot (``.html``, ``.junit.xml``)."""
     summary: str
     """What the report is for, in one line."""
+
+    def written(self, certificate: Certificate, signatures: Signatures | None) -> bytes:
+        """Return the content of its file."""
+        content = self.render(certificate, signatures)
+        return content.encode() if isinstance(content, str) else content
 
 
 CERTIFICATE = "certificate"

@@ -35,10 +35,12 @@ from auditor.engine.plan import parse_plan
 from auditor.engine.plan_checks import read_sets
 from auditor.engine.preparation import Prepared
 from auditor.models.manifest import Location, Manifest
+from auditor.positive_controls.estimate import estimate_controls
 from auditor.store.folder_store import FolderStore
 
 _FACTS = 100
 MACHINES = ("1xH100", "2xH100", "8xH100")
+_ALL_WEIGHTS = "relearning/held-out-facts by attribute full"
 _GROUPED: dict[str, Any] = {"num_key_value_heads": 8}
 SHAPES: dict[str, PretrainedConfig] = {
     "Llama 2 7B": LlamaConfig(vocab_size=32_000, hidden_size=4096, intermediate_size=11_008),
@@ -71,6 +73,10 @@ class Row(NamedTuple):
     """Levels of attacks that fit, of those that apply."""
     hours: float
     """Hours of those that fit."""
+    trained: str
+    """GB of memory in which all weights are trained, and in which a positive control is."""
+    kept: float
+    """GB of quantized copies that are kept in the store."""
     refused: str
     """What `auditor plan` says to change where it refuses."""
     lacking: str
@@ -149,12 +155,14 @@ def prepared(folder: Path, config: PretrainedConfig) -> tuple[Prepared, FolderSt
     plan = explicit(parse_plan(content, "the benchmark's plan"))
     sets, _ = read_sets(plan.data)
     store = FolderStore(folder / "evidence")
+    locations = {arm: _location(Path(spec.path), arm) for arm, spec in plan.arms.items()}
+    experts = plan.kind.holds_experts(plan.original, locations["original"])
     found = Prepared(
         plan=plan,
-        locations={arm: _location(Path(spec.path), arm) for arm, spec in plan.arms.items()},
+        locations=locations,
         sets=sets,
         facts=store.put_facts(sets),
-        variants=expand(plan, entities=names_entities(sets.forget)),
+        variants=expand(plan, entities=names_entities(sets.forget), experts=experts),
         warnings=[],
     )
     return found, store
@@ -182,7 +190,11 @@ def row(model: str, machine: str, plan: Prepared, store: FolderStore) -> Row:
     lacking += [f"{e.label} (does not apply)" for e in mandatory if e.unavailable is not None]
     hours = sum(entry.seconds for entry in fitting) / 3600
     counted = f"{len(fitting)} of {len(able)}"
-    return Row(model, machine, counted, hours, refused, ", ".join(lacking) or "-")
+    whole = next(entry for entry in able if entry.label == _ALL_WEIGHTS)
+    control = estimate_controls(plan, found.capacity)
+    trained = f"{whole.memory_bytes / 1e9:.0f}, {control.memory_bytes / 1e9:.0f}"
+    kept = sum(entry.stored_bytes for entry in able) / 1e9
+    return Row(model, machine, counted, hours, trained, kept, refused, ", ".join(lacking) or "-")
 
 
 def main() -> None:
@@ -196,11 +208,13 @@ def main() -> None:
         "machine",
         "levels that fit",
         "hours",
+        "GB of training all weights, a control",
+        "GB of copies kept",
         "what to change",
         "mandatory, lacking",
     )
     print(f"| {' | '.join(titles)} |")
-    print("| --- | --- | --: | --: | --- | --- |", flush=True)
+    print("| --- | --- | --: | --: | --: | --: | --- | --- |", flush=True)
     for model, config in SHAPES.items():
         if options.only and model not in options.only:
             continue
@@ -209,7 +223,7 @@ def main() -> None:
             found = row(model, machine, plan, store)
             print(
                 f"| {found.model} | {found.machine} | {found.fitting} | {found.hours:.1f} | "
-                f"{found.refused} | {found.lacking} |",
+                f"{found.trained} | {found.kept:.0f} | {found.refused} | {found.lacking} |",
                 flush=True,
             )
 

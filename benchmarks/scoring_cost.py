@@ -5,14 +5,15 @@
 Builds a Llama of random weights (no training: only time is measured) and times, over the same
 items, the same batches and in turn:
 
-* bare: the model's forward pass alone, to the logits;
+* bare: the model's forward pass alone, to the logits of all places;
 * scored: `subject.score` (tokenising, the pass, log-probability, mean and deviation of every
   token), every membership score that is read from one pass, and the probability metrics
   (answer probability, exact memorisation, extraction strength).
 
-Prints the medians of the wall-clock time and their ratio, and the ratio of the medians of the
-processor time, which other programs on the machine disturb less. The order within a pair of
-repetitions alternates.
+Two kinds of items are asked: passages, every token of which is scored, and questions, of which the
+last fourth is. Prints the medians of the wall-clock time and their ratio, the ratio of the medians
+of the processor time, which other programs on the machine disturb less, and the largest logits that
+either makes at a time. The order within a pair of repetitions alternates.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +41,9 @@ from auditor.models.language.transcript import Transcript
 from auditor.models.opening import locate
 
 WIDTH, LAYERS = 512, 12
-ITEMS, WORDS = 24, 24
+WORDS = 24
 TOKEN_BUDGET = 1024
+KINDS = ("passages", "questions")
 METRICS = (AnswerProbability(), ExactMemorisation(), ExtractionStrength())
 
 
@@ -76,25 +79,29 @@ def build(directory: Path, vocabulary: int) -> CausalLM:
     return CausalLM(spec, locate(spec), token_budget=TOKEN_BUDGET)
 
 
-def facts() -> list[Fact]:
-    """Passages of several lengths, every token of which is scored."""
+def facts(asked: str, count: int) -> list[Fact]:
+    """Texts of several lengths.
+
+    Args:
+        asked: ``passages``, every token of which is scored, or ``questions``, of which the last
+            fourth is.
+        count: How many there are.
+    """
     rng = np.random.default_rng(0)
     words = ["alpha", "beta", "gamma", "delta", "one", "two", "three"]
-    return [
-        Fact(
-            id=f"f{i}",
-            entity=f"s{i}",
-            prompt="x",
-            answer=" ".join(rng.choice(words, size=int(rng.integers(WORDS // 2, WORDS)))),
-        )
-        for i in range(ITEMS)
-    ]
+    texts = [rng.choice(words, size=int(rng.integers(WORDS // 2, WORDS))) for _ in range(count)]
+    found = []
+    for i, text in enumerate(texts):
+        cut = 3 * len(text) // 4 if asked == "questions" else 0
+        prompt, answer = " ".join(text[:cut]) or "x", " ".join(text[cut:])
+        found.append(Fact(id=f"f{i}", entity=f"s{i}", prompt=prompt, answer=answer))
+    return found
 
 
 def bare(subject: CausalLM, items: list[list[int]]) -> None:
     """The forward passes that scoring makes, without anything read from them."""
     for batch in by_length([len(ids) for ids in items], TOKEN_BUDGET):
-        ids, mask = subject._padded([items[i] for i in batch], left=False)
+        ids, mask = subject.padded([items[i] for i in batch])
         with torch.inference_mode():
             subject.network(input_ids=ids, attention_mask=mask, use_cache=False)
 
@@ -131,22 +138,43 @@ def seconds(run: Callable[[], None]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - processor
 
 
-def compare(subject: CausalLM, repetitions: int) -> dict[str, tuple[float, float]]:
-    """Median wall-clock and processor seconds of the bare and the scored pass, taken in turn."""
-    asked = facts()
+def largest_logits(subject: CausalLM, run: Callable[[], None]) -> float:
+    """Megabytes of the largest logits that a run makes at a time."""
+    sizes: list[int] = []
+
+    def keep(_: torch.nn.Module, __: object, output: torch.Tensor) -> None:
+        sizes.append(output.numel() * output.element_size())
+
+    handle = subject.network.get_output_embeddings().register_forward_hook(keep)
+    run()
+    handle.remove()
+    return max(sizes) / 1e6
+
+
+def compare(
+    subject: CausalLM, kind: str, count: int, repetitions: int
+) -> dict[str, tuple[float, float, float]]:
+    """Return what the bare and the scored pass take, in turn.
+
+    They are median wall-clock and processor seconds, and megabytes of the largest logits.
+    """
+    asked = facts(kind, count)
     items = [item.ids for item in subject.encode([(f.prompt, f.answer) for f in asked])]
     runs = {
         "bare": lambda: bare(subject, items),
         "scored": lambda: scored(subject, asked),
     }
-    for run in runs.values():
-        run()
+    logits = {name: largest_logits(subject, run) for name, run in runs.items()}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for repetition in range(repetitions):
         for name in list(runs)[:: 1 if repetition % 2 else -1]:
             times[name].append(seconds(runs[name]))
     return {
-        name: (statistics.median(w for w, _ in taken), statistics.median(p for _, p in taken))
+        name: (
+            statistics.median(w for w, _ in taken),
+            statistics.median(p for _, p in taken),
+            logits[name],
+        )
         for name, taken in times.items()
     }
 
@@ -156,22 +184,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", action="append", type=int)
     parser.add_argument("--vocabulary", action="append", type=int)
+    parser.add_argument("--items", type=int, default=24)
     parser.add_argument("--repetitions", type=int, default=9)
     arguments = parser.parse_args()
-    print("| parameters | vocabulary | threads | bare (s) | scored (s) | ratio | processor |")
-    print("| --: | --: | --: | --: | --: | --: | --: |")
+    print(
+        "| parameters | vocabulary | asked | threads | bare (s) | scored (s) | ratio | processor "
+        "| logits, bare (MB) | scored |"
+    )
+    print("| --: | --: | --- | --: | --: | --: | --: | --: | --: | --: |")
     for vocabulary in arguments.vocabulary or [8_000, 32_000]:
         with tempfile.TemporaryDirectory() as folder:
             subject = build(Path(folder), vocabulary)
             parameters = sum(p.numel() for p in subject.network.parameters())
-            for threads in arguments.threads or [1, 2]:
+            for kind, threads in product(KINDS, arguments.threads or [1, 2]):
                 torch.set_num_threads(threads)
-                (plain, plain_cpu), (full, full_cpu) = compare(
-                    subject, arguments.repetitions
+                bare_run, scored_run = compare(
+                    subject, kind, arguments.items, arguments.repetitions
                 ).values()
                 print(
-                    f"| {parameters / 1e6:.1f} M | {vocabulary:,} | {threads} | {plain:.2f} | "
-                    f"{full:.2f} | {full / plain:.3f} | {full_cpu / plain_cpu:.3f} |",
+                    f"| {parameters / 1e6:.1f} M | {vocabulary:,} | {kind} | {threads} "
+                    f"| {bare_run[0]:.2f} | {scored_run[0]:.2f} "
+                    f"| {scored_run[0] / bare_run[0]:.3f} | {scored_run[1] / bare_run[1]:.3f} "
+                    f"| {bare_run[2]:.1f} | {scored_run[2]:.1f} |",
                     flush=True,
                 )
 

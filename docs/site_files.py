@@ -1,4 +1,7 @@
-"""Hook of mkdocs: pages of the repository's root on the site, and links that lead to them."""
+"""Hook of mkdocs: pages of the repository's root on the site, and links that lead to them.
+
+Schemas of certificates are put beside the page about them.
+"""
 
 import re
 from pathlib import Path
@@ -19,6 +22,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that lie outside the folder of documentation."""
     for source, place in PAGES.items():
         files.append(File.generated(config, place, abs_src_path=str(ROOT / source)))
+    for schema in sorted((ROOT / "auditor" / "certificate").glob("*.schema.json")):
+        place = f"reference/{schema.name}"
+        files.append(File.generated(config, place, abs_src_path=str(schema)))
     return files
 
 
@@ -26,4 +32,6 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Turn links between the root and the folder `docs` into links within the site."""
     if page.file.src_uri in PAGES.values():
         return re.sub(r"\]\((\.\./)?docs/", r"](\1", markdown)
-    return re.sub(r"\]\(\.\./(?=[A-Z]|benchmarks/|\.\./)", "](", markdown)
+    markdown = markdown.replace("](../../auditor/certificate/", "](")
+    markdown = re.sub(r"\]\(((?:\.\./)*)\.\./(?=[A-Z]|benchmarks/)", r"](\1", markdown)
+    return markdown.replace("](README.md", "](index.md").replace("](../README.md", "](../index.md")

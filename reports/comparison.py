@@ -9,13 +9,13 @@ from auditor.comparison.schema import Comparison
 from reports.page import environment, stylesheet
 from reports.plots.change import change_plots
 
-_ONE_MEASURE = {"facts", "primary metric", "original model", "retrained models", "scope"}
+_ONE_MEASURE = {"forget set", "primary metric", "original model", "retrained models", "scope"}
 """Facts that must be equal in both audits before a line joins their residuals."""
 
 
 def render(comparison: Comparison) -> str:
     """Returns the page. Equal comparisons give equal text, byte for byte."""
-    differing = {obstacle.about for obstacle in comparison.obstacles}
+    differing = {each.about for each in (*comparison.obstacles, *comparison.differences)}
     return (
         environment()
         .get_template("comparison.html.j2")
@@ -23,12 +23,21 @@ def render(comparison: Comparison) -> str:
             c=comparison,
             stylesheet=stylesheet(),
             headline=_headline(comparison),
+            seal=comparison.b.verdict if comparison.verdicts_comparable else None,
             plots=change_plots(comparison.attacks, joined=not differing & _ONE_MEASURE),
         )
     )
 
 
 def _headline(comparison: Comparison) -> str:
+    """Returns the one line above a comparison.
+
+    It judges only what can be compared.
+    """
+    if not comparison.comparable:
+        return "Two audits that cannot be compared: neither is said to be better."
+    if not comparison.verdicts_comparable:
+        return "Verdicts of two rules: the figures can be compared, and the verdicts cannot."
     before, after = place(comparison.a.verdict), place(comparison.b.verdict)
     if after > before:
         return "The verdict of B is worse."

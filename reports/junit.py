@@ -3,7 +3,8 @@
 One suite, with a test case for each attack at each level and one for the verdict: the suite is
 green only if the certificate is a PASS. What a test case becomes:
 
-* a leak: failure, whatever part the attack has in the verdict;
+* a leak: failure, whatever part the attack has in the verdict; its message says in plain words
+  what came back;
 * a mandatory attack that is undecided: failure of type ``undecided``;
 * an attack that failed while it ran: error;
 * one that could not run here: error if it is mandatory, else skipped;
@@ -24,6 +25,7 @@ from reports.attack_results import VERDICT, AttackResult, attack_results, passes
 from reports.messages import counted, phrase
 from reports.number_format import interval, number
 from reports.signatures import signature_sentence
+from reports.summary import Summary, attack_in_short, from_logs, summary
 
 SUITE = "auditor"
 """Name of the suite, and class of the verdict's test case."""
@@ -47,10 +49,11 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
         ("signatures", signature_sentence(signatures)),
     ):
         suite.add_property(name, inline(value, SENTENCE))
-    suite.add_testcase(_verdict_case(certificate))
+    suite.add_testcase(_verdict_case(certificate, summary(certificate, signatures)))
     for attack in attack_results(certificate):
         seconds = certificate.timing.attack_seconds.get(attack.row.label)
-        suite.add_testcase(_case(attack, None if seconds is None else round(seconds, 3)))
+        rounded = None if seconds is None else round(seconds, 3)
+        suite.add_testcase(_case(attack, rounded, logged=from_logs(certificate)))
     suite.update_statistics()
     document = JUnitXml()
     document.append(suite)
@@ -58,35 +61,37 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
     return text + "\n"
 
 
-def _verdict_case(certificate: Certificate) -> TestCase:
+def _verdict_case(certificate: Certificate, told: Summary) -> TestCase:
     verdict = certificate.verdict
     case = TestCase(VERDICT, SUITE)
     claim = phrase(verdict.claim).inline(SENTENCE)
+    in_short = [sentence.inline(SENTENCE) for sentence in told.in_short]
     if not passes(certificate):
         kind = Error if verdict.exit_code == 4 else Failure
-        found = kind(claim, verdict.verdict)
-        found.text = "\n".join(why.inline(SENTENCE) for why in counted(verdict.reasons))
+        found = kind(told.headline, verdict.verdict)
+        why = (reason.inline(SENTENCE) for reason in counted(verdict.reasons))
+        found.text = "\n".join((*in_short, claim, *why))
         case.result = [found]
-    case.system_out = f"{verdict.title}: {claim}"
+    lines = [f"{verdict.title}: {told.headline}", *in_short, claim, "What to do next:"]
+    case.system_out = "\n".join((*lines, *told.next_steps))
     return case
 
 
-def _case(attack: AttackResult, seconds: float | None) -> TestCase:
+def _case(attack: AttackResult, seconds: float | None, *, logged: bool) -> TestCase:
     row = attack.row
     case = TestCase(inline(row.variant), inline(row.attack), seconds)
-    if found := _result(attack):
+    if found := _result(attack, attack_in_short(row, logged=logged).inline(SENTENCE)):
         case.result = [found]
     case.system_out = "\n".join((f"{row.role}: {attack.result.words}", *_figures(attack)))
     return case
 
 
-def _result(attack: AttackResult) -> FinalResult | None:
+def _result(attack: AttackResult, first: str) -> FinalResult | None:
     outcome, row = attack.result.outcome, attack.row
     why = "\n".join(each.inline(SENTENCE) for each in attack.result.why)
-    first = why.split("\n", 1)[0] or attack.result.words
     found: FinalResult
     if outcome == "leak":
-        found = Failure("Knowledge that was to be forgotten was brought back.", "leak")
+        found = Failure(first, "leak")
     elif outcome == "failed" or (outcome == "unavailable" and row.role is Role.MANDATORY):
         found = Error(first, outcome)
     elif outcome == "unavailable":

@@ -8,10 +8,11 @@ from auditor.report import REPORTS, Report, Signatures
 from reports.arms import baseline_mean
 from reports.attack_results import AttackResult, attack_results
 from reports.markdown_text import code, references, said
-from reports.messages import FLAGS, UNSAID, counted, headline_of, phrase, phrases
+from reports.messages import AS_STATED, FLAGS, counted, phrase, phrases
 from reports.number_format import count, interval, number
-from reports.phrases import Phrase
+from reports.phrases import Phrase, plain
 from reports.signatures import signature_sentence
+from reports.summary import Summary, quotation, summary
 
 VERDICT_MARKS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "❔", "NOT AUDITABLE": "⛔"}
 RESULT_MARKS = {"leak": "❌", "within": "✅", "undecided": "❔", "failed": "⚠️", "unavailable": "⛔"}
@@ -32,17 +33,20 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
 
 def lines(certificate: Certificate, signatures: Signatures | None) -> Iterator[str]:
     """The summary, line by line, under a heading of the second level."""
-    verdict = certificate.verdict
+    verdict, told = certificate.verdict, summary(certificate, signatures)
     yield f"## {VERDICT_MARKS[verdict.verdict]} Unlearning audit: {verdict.title}"
     yield ""
-    yield headline_of(verdict)
-    yield ""
-    yield f"**Claim.** {said(phrase(verdict.claim), 600)}"
+    yield f"{told.headline}{f' Model: {said(told.name, 160)}.' if told.name else ''}"
     for flag in verdict.flags:
         yield ""
         yield f"**{flag}.** {FLAGS[flag]}"
-    yield from _listed("Why", counted(verdict.reasons))
+    yield from _listed("In short", told.in_short)
+    yield from _listed("What to do next", told.next_steps, ours=True)
+    yield from _listed("What this rests on", _rests_on(told))
     yield from _table(certificate)
+    yield ""
+    yield f"**Claim.** {said(phrase(verdict.claim), 600)}"
+    yield from _listed("Why", counted(verdict.reasons))
     yield from _listed(
         "Waived",
         [
@@ -51,22 +55,29 @@ def lines(certificate: Certificate, signatures: Signatures | None) -> Iterator[s
         ],
     )
     yield from _listed("Warnings", phrases(certificate.warnings))
-    yield from _listed(
-        "What it does not say", [UNSAID[verdict.verdict], *phrases(certificate.limitations)]
-    )
+    yield from _listed("What it does not say", [*told.unsaid, *phrases(certificate.limitations)])
     yield ""
     signed = said(signature_sentence(signatures), 1000)
     yield f"{signed} Certificate {code(certificate.certificate_id, 64)}."
 
 
-def _listed(heading: str, items: Sequence[str | Phrase]) -> Iterator[str]:
+def _rests_on(told: Summary) -> list[Phrase]:
+    stated = [(label, quotation(text) + plain(f" ({AS_STATED})")) for label, text in told.about]
+    return [plain(f"{label}: ") + what for label, what in (*told.strength, *stated)]
+
+
+def _listed(heading: str, items: Sequence[str | Phrase], *, ours: bool = False) -> Iterator[str]:
+    """Yield a list under a heading.
+
+    What is ours may hold code between backticks.
+    """
     if not items:
         return
     yield ""
     yield f"### {heading}"
     yield ""
     for item in items[:LISTED]:
-        yield f"- {said(item)}"
+        yield f"- {item if ours else said(item)}"
     if len(items) > LISTED:
         yield f"- and {len(items) - LISTED} more, in the certificate"
 

@@ -12,8 +12,11 @@ from auditor.core.text_safety import label, visible
 from reports.arms import baseline, baseline_mean
 from reports.messages import gate_name
 from reports.number_format import count, interval, number, share
+from reports.plain_names import plain_name
 from reports.results import Outcome, Result, result
 
+FRONT = 6
+"""Most attacks in the picture on the first page."""
 FLIPS = "code_flip_share"
 """Code of the measure by which attacks of the quantization family explain themselves."""
 
@@ -109,6 +112,23 @@ def foremost(views: Iterable[AttackView]) -> list[AttackView]:
         return weight(view), math.inf if rho is None or math.isnan(rho) else -rho
 
     return sorted(views, key=rank)
+
+
+def front_views(views: Sequence[AttackView]) -> list[AttackView]:
+    """Returns the attacks of the first page.
+
+    They are the model without attack, and the foremost of those that were measured, one of each
+    plain name.
+    """
+    shown = [view for view in views if view.reference and view.unlearned is not None][:1]
+    names = {str(plain_name(view.row.label)) for view in shown}
+    for view in foremost(views):
+        name = str(plain_name(view.row.label))
+        silent = view.row.role is Role.REPORTED or view.unlearned is None
+        if len(shown) < FRONT and not silent and name not in names:
+            names.add(name)
+            shown.append(view)
+    return shown
 
 
 def _view(row: MatrixRow, certificate: Certificate) -> AttackView:

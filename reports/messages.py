@@ -124,6 +124,21 @@ def gate_name(code: str) -> str:
     return str(_phrase(GATES, code, {}))
 
 
+def in_short(code: str, **params: Any) -> Phrase:
+    """Return a sentence of what an audit found."""
+    return _phrase(IN_SHORT, code, params)
+
+
+def release_lacks(message: Message) -> Phrase:
+    """Return what a release policy lacks, as part of a sentence."""
+    return _phrase(RELEASE_LACKS, message.code, message.params)
+
+
+def strength(code: str, **params: Any) -> Phrase:
+    """Return what an audit rests on."""
+    return _phrase(STRENGTH, code, params)
+
+
 def _phrase(
     wordings: Mapping[str, Wording],
     code: str,
@@ -429,6 +444,9 @@ _GRAFTS = {
     "head": "output head and last norm",
     "embeddings": "embeddings",
     "norms": "norms and biases",
+    "routers": "routers",
+    "experts": "experts",
+    "others": "everything else",
     "interface": "all of these",
     "own_embeddings": "its own embeddings as output head",
     "refitted_head": "output head refitted on the retain facts",
@@ -482,6 +500,18 @@ def _revived_k(revival: str) -> Phrase:
     return fill(
         "mean K of forget facts, dormant units {revival}", revival=_REVIVALS.get(revival, revival)
     )
+
+
+_STEERINGS = {
+    "none": "without steering",
+    "found": "steered along the directions found",
+    "random": "steered along random directions of equal norm",
+}
+"""Direction of steering to words for it."""
+
+
+def _steered_k(direction: str) -> Phrase:
+    return fill("mean K of forget facts, {how}", how=_STEERINGS.get(direction, direction))
 
 
 def _weight_change(group: str, equal: int, tensors: int) -> Phrase:
@@ -732,6 +762,13 @@ SENTENCES: Mapping[str, Wording] = {
     "package_missing": "the package {package} is not installed",
     "gpu_missing": "it needs a GPU, and none was found",
     "newer_gpu_needed": "it needs an NVIDIA GPU of compute capability {capability} or higher",
+    "gguf_architecture_unknown": (
+        "how GGUF files hold the weights of a model of the type {model_type} is not known here"
+    ),
+    "ggml_not_callable": (
+        "the installed package {package} gives no access to ggml's quantizer; its wheels for the "
+        "processor alone do"
+    ),
     "quantized_already": "the checkpoint is quantized already ({method})",
     "quantized_weights_not_trainable": (
         "the checkpoint is quantized ({method}), so its weights cannot be trained"
@@ -751,6 +788,9 @@ SENTENCES: Mapping[str, Wording] = {
     "asked_as_the_original": (
         "it does not apply: tokenizer, templates and generation settings of every model are the "
         "original's"
+    ),
+    "no_mixture_of_experts": (
+        "it does not apply: no model is a mixture whose experts hold a large part of its weights"
     ),
     "does_not_fit": _does_not_fit,
     "worker_lost": "the workers that measured it were lost, one after the other ({error})",
@@ -1056,6 +1096,9 @@ SENTENCES: Mapping[str, Wording] = {
         "trained on what should be forgotten here, and nothing passes against it. `auditor "
         "baseline check` compares its retain set with this forget set."
     ),
+    "verdict_is_no_pass": "The verdict is {verdict}.",
+    "attacks_not_run": "Attacks that it demands were not run: {attacks}.",
+    "attacks_undecided": "Attacks that it demands show no PASS here: {attacks}.",
     "policy_wants_models": (
         "The policy {policy} lets no PASS rest on logs, which name no file of a model "
         "(`accepts_logs`)."
@@ -1064,6 +1107,10 @@ SENTENCES: Mapping[str, Wording] = {
         "The forget facts name no entities, so {demanded} does not apply to them. {instead} is "
         "demanded in its place: half of the facts are taught and the others asked, dealt out by "
         "the digests of their texts."
+    ),
+    "level_with_experts": (
+        "Stacked experts hold a large part of the models' weights, and {demanded} does not round "
+        "them. {instead} is demanded in its place: every expert's matrices are rounded."
     ),
     "too_few_facts": (
         "For a PASS, the policy {policy} demands {demanded:fact|facts}; there are {facts:count}."
@@ -1411,7 +1458,13 @@ SENTENCES: Mapping[str, Wording] = {
     "first_seed": "first seed",
     # comparison of two certificates
     "other_facts": (
-        "They are about different facts: no difference between their figures is computed."
+        "They are about different forget sets: no difference between their figures is computed."
+    ),
+    "other_retain": (
+        "Their retain sets differ: what was kept is not compared, and what was to be forgotten is."
+    ),
+    "other_holdout": (
+        "Their holdout sets differ, which does not matter for what was to be forgotten."
     ),
     "other_metric": (
         "A measures knowledge by {a}, B by {b}: no difference is computed between figures of two "
@@ -1438,7 +1491,8 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "verdict_worse": "The verdict went from {a} to {b}.",
     "newly_named": (
-        "{attack} is newly named: in B, its own evidence shows residual knowledge above the margin."
+        "{attack} newly finds a leak: in B, its own evidence shows residual knowledge above the "
+        "margin."
     ),
     "not_compared": "it is not one of the attacks that are compared",
     "pairing_needs_same": _pairing_needs_same,
@@ -1456,11 +1510,15 @@ SENTENCES: Mapping[str, Wording] = {
 FIGURES: Mapping[str, Wording] = {
     "grafted_k": _grafted_k,
     "revived_k": _revived_k,
+    "steered_k": _steered_k,
     "dormant_share": (
         "greatest share, of all layers, of units that never act, or of the squared norm of what "
         "they feed"
     ),
     "weight_change": _weight_change,
+    "rerouted_share": (
+        "share of tokens of the {set} set that go through other experts, mean over layers"
+    ),
     "first_token_probed": "first token alone, read from layer {layer}",
     "forget_facts_probed": "forget facts, read from layer {layer}",
     "kept_retain_facts_probed": "retain facts that the probe was not fitted on, read from layer "
@@ -1538,6 +1596,7 @@ MEASURES: Mapping[str, Wording] = {
     ),
     "k_with_original_state": "K of the unlearned model with the original's state",
     "dormant_share": "share of units that never act, or of the squared norm of what they feed",
+    "rerouted_share": "share of tokens of the forget set that go through other experts",
 }
 """Name of what an explanation measures, by its code."""
 
@@ -1755,3 +1814,246 @@ MEASURED_AGAINST: Mapping[str, str] = {
     "own-null": "the same facts with their answers exchanged",
 }
 """What residual knowledge is measured against, by the baseline; retrained models are counted."""
+
+IN_SHORT: Mapping[str, Wording] = {
+    "leak": "{how}, {it} {leaked:count} of {eligible:fact|facts}.",
+    "leak_by_share": (
+        "{how}, it knows about {rho:percent} of what the original knew beyond a model that never "
+        "saw it."
+    ),
+    "within": "{how}, {it} {leaked:count} of {eligible:fact|facts}.",
+    "undecided": ("{how}, {it} {leaked:count} of {eligible:fact|facts}: not shown to be gone."),
+    "insensitive": "{how}, the original does not know the facts either, so it shows nothing.",
+    "not_counted": "{how}, no fact could be counted.",
+    "failed": "{how}: not known, because the attack broke ({why}).",
+    "unavailable": "{how}: not known, because it was not run ({why}).",
+    "not_run": "{attacks:attack that counts has|attacks that count have} no result: {labels}.",
+    "others_within": "Under {attacks:further attack|further attacks}, it stays within the margin.",
+    "others_open": "{attacks:further attack is|further attacks are} open; the table says why.",
+    "nothing_known": (
+        "Without any attack, the original knows {original:number} of the facts on average, and "
+        "what never saw them {baseline:number}. Where nothing was known, nothing can be forgotten."
+    ),
+    "what_would_decide": "To decide it: {what}",
+}
+"""Sentences of what an audit found, in the order and words for somebody who reads no others."""
+
+IT_DOES: Mapping[str, str] = {
+    "text": "it answers",
+    "image": "it draws",
+    "": "it knows",
+}
+"""What a model does that knows a fact, by the form of its answers."""
+
+NEXT_BY_FAMILY: Mapping[str, str] = {
+    "none": (
+        "Do not release it: it still knows, and no attack is needed. Unlearn again, for more steps "
+        "or by another method."
+    ),
+    "quantization": (
+        "Do not release the weights, nor serve them rounded: rounding undoes what was done. "
+        "Unlearn again so that weights move by more than a rounding step (a larger learning rate, "
+        "or fewer weights held back). No method is proved to hold."
+    ),
+    "relearning": (
+        "Do not release the weights: whoever fine-tunes them gets the knowledge back. Behind an "
+        "interface that allows no fine-tuning this attack is not open to anybody."
+    ),
+    "prompting": (
+        "Do not serve it: whoever may type a prompt gets the knowledge back. Unlearn again, with "
+        "questions in many wordings; a filter on prompts is not forgetting."
+    ),
+    "tampering": (
+        "Do not release the weights: a small change to them brings the knowledge back. The change "
+        "sits in few layers; unlearn again with all layers trained."
+    ),
+    "steering": (
+        "Do not release the weights: it was taught to refuse, not to forget. Unlearn again by a "
+        "method that changes what is stored."
+    ),
+    "probing": (
+        "Do not release the weights: the answers can still be read from its inner states. Unlearn "
+        "again by a method that changes these."
+    ),
+    "": "Do not release it where this attack is open to anybody. Unlearn again.",
+}
+"""What to do about a leak, by the family of the attack that found it; empty: any other."""
+
+NEXT_BY_CODE: Mapping[str, str] = {
+    "facts_needed": "Add facts of the same kind to the forget set, and audit again.",
+    "facts_needed_to_fail": "Add facts of the same kind to the forget set, and audit again.",
+    "not_measured": "Make the attacks run that did not: the reasons are in the table of attacks.",
+    "too_few_facts": "Add facts: the policy demands more than there are.",
+    "too_few_retrained_models": (
+        "Give further retrained models; `auditor baseline build` trains them."
+    ),
+    "baseline_too_weak": (
+        "Give a stronger baseline: `auditor baseline build` trains a model without the forget set."
+    ),
+    "baseline_too_noisy": (
+        "Retrained models differ too much: give models trained alike, or more facts."
+    ),
+    "budget_not_met": "Run the attacks at the budget that the policy demands.",
+    "environments_differ": "Measure all models on one machine with the same packages.",
+    "retain_set_not_measured": "Give facts that must stay (`data.retain`).",
+    "utility_lost": (
+        "Unlearn again with more weight on what must stay: the model lost other things."
+    ),
+    "utility_not_shown_kept": "Add facts that must stay: it was not shown that the rest is kept.",
+    "gap_too_small": (
+        "Ask the facts in the form in which the original learned them (`format`), so that it can "
+        "be told from a model that never saw them."
+    ),
+    "null_not_checked": "Give facts that no model saw (`data.holdout`), or a reference model.",
+    "null_too_small": "Give more facts that no model saw (`data.holdout`).",
+    "policy_wants_models": "Audit the model itself: logs alone pass under no such policy.",
+    "deciding_metrics_lacking": "Let the metrics decide that the policy demands.",
+    "positive_control_missed": "Give the attacks more budget: they missed a positive control.",
+    "read_otherwise": "Give every model with the original's tokenizer and chat template.",
+    "asked_in_other_tokens": "Give every model with the original's tokenizer and chat template.",
+    "repeated_facts": "Take near copies out of the forget set.",
+    "audited_before_too_often": "Say why this model was audited before on other facts.",
+}
+"""What to do about what blocks a PASS, by the code of the reason."""
+
+NEXT_BY_VERDICT: Mapping[str, tuple[str, ...]] = {
+    "PASS": (
+        "Release these files and no others: `auditor verify` compares a folder with them. "
+        "Rounding, merging or further training makes another model.",
+        "Audit again when the certificate expires, and after every change of the model.",
+    ),
+    "FAIL": (
+        "Audit the next model with the same plan; `auditor compare` says what changed. What "
+        "repairs a model is not known in general, so trust the next audit and no recipe.",
+    ),
+    "INCONCLUSIVE": (
+        "Treat it as not forgotten until an audit decides. Audited again by the same plan, only "
+        "what is new is measured.",
+    ),
+    "NOT AUDITABLE": (
+        "Ask as the original was trained to be asked: `auditor plan` tries formats of prompts on "
+        "it and names the better one (`format` in the plan).",
+        "Look at the facts: are they what the original was trained on, and not known to everybody? "
+        "`auditor facts check` counts those that can be guessed.",
+        "Look at the models: `original` must be the one before unlearning.",
+    ),
+}
+"""What to do next, by the verdict."""
+
+NEXT_UNSIGNED = "Sign it: `auditor sign certificate.json --key KEY`."
+"""What to do with a certificate without a signature."""
+
+FURTHER_UNSAID: tuple[str, ...] = (
+    "It holds for the audited facts, as the deciding metrics measure them.",
+    "It is not a statement of compliance with any law.",
+)
+"""What no certificate says."""
+
+HOLDS_FOR: Mapping[str, str] = {
+    "files": (
+        "It holds for the files whose digests it lists, and for no other copy, fine-tune or "
+        "rounding of the model."
+    ),
+    "logs": "It holds for the logs whose digests it lists. They name no file of a model.",
+}
+"""What a certificate is about."""
+
+STRENGTH: Mapping[str, Wording] = {
+    "policy": "{policy}: margin {delta:set} at {alpha:confidence} confidence",
+    "attacks": (
+        "{run:attack|attacks} run at {levels:level|levels}, of {installed:count} known here"
+        "; profile {profile}"
+    ),
+    "attacks_without_profile": (
+        "{run:attack|attacks} run at {levels:level|levels}, of {installed:count} known here"
+    ),
+    "retrained": "{models:retrained model|retrained models}",
+    "reference": "{models:reference model|reference models}; no model was retrained",
+    "never-seen-facts": "facts like these that no model saw; no model was retrained",
+    "own-null": "the same facts with their answers exchanged; no model was retrained",
+    "facts": "{facts:fact|facts} on {entities:entity|entities}; {scope}",
+    "census": "the claim is about these and no others",
+    "sampled": "they stand for a larger set",
+    "expires": "{days:day|days}, until {until}",
+    "never_expires": "no end was set",
+    "release_yes": "yes, this was decided under {policy}",
+    "release_no": "no, by {policy}: {lacking}",
+    "release_open": (
+        "nothing written here speaks against it; `auditor gate CERT --policy {policy}` decides "
+        "from the evidence"
+    ),
+}
+"""What an audit rests on."""
+
+
+def _attacks_lacking(attacks: list[str]) -> Phrase:
+    return fill(
+        "{attacks:attack that it demands was|attacks that it demands were} not run",
+        attacks=len(attacks),
+    )
+
+
+def _attacks_open(attacks: list[str]) -> Phrase:
+    return fill(
+        "{attacks:attack that it demands shows|attacks that it demands show} no PASS",
+        attacks=len(attacks),
+    )
+
+
+RELEASE_LACKS: Mapping[str, Wording] = {
+    "verdict_is_no_pass": "the verdict is {verdict}",
+    "baseline_too_weak": "it demands the baseline {demanded}",
+    "policy_wants_models": "no model was seen, only logs",
+    "too_few_facts": "it demands {demanded:fact|facts}",
+    "too_few_retrained_models": "it demands {demanded:retrained model|retrained models}",
+    "deciding_metrics_lacking": "{metrics} did not decide",
+    "audited_before_too_often": "the model was audited before on other facts or with other seeds",
+    "attacks_not_run": _attacks_lacking,
+    "attacks_undecided": _attacks_open,
+    "budget_not_met": "{attack} had too small a budget",
+}
+"""What a release policy lacks, as part of one sentence, by the code of the message."""
+
+STRENGTH_NAMES: Mapping[str, str] = {
+    "policy": "Policy",
+    "attacks": "Attacks",
+    "baseline": "Measured against",
+    "facts": "Facts",
+    "valid": "Valid",
+    "release": "Fit for release",
+}
+"""What each line on what an audit rests on is about."""
+
+ABOUT_NAMES: Mapping[str, str] = {
+    "organisation": "Organisation",
+    "method": "Unlearned by",
+    "forget": "To be forgotten",
+    "prepared_by": "Audit by",
+    "contact": "Contact",
+}
+"""What each statement of whoever made the audit is about; the title heads the page."""
+
+AS_STATED = "as stated, not checked"
+"""What stands beside everything that is stated and not measured."""
+
+
+PICTURE: Mapping[str, str] = {
+    "PASS": (
+        "Mean knowledge of what was to be forgotten, from 0 to 1. Under every attack the unlearned "
+        "model (filled) stays with the models that never saw it."
+    ),
+    "FAIL": (
+        "Mean knowledge of what was to be forgotten, from 0 to 1. The hollow mark is the unlearned "
+        "model before any attack, the filled one under it: what lies between was hidden, not gone."
+    ),
+    "INCONCLUSIVE": (
+        "Mean knowledge of what was to be forgotten, from 0 to 1. The hollow mark is the unlearned "
+        "model before any attack, the filled one under it; how far they may be off, the figure of "
+        "residual knowledge shows."
+    ),
+    "NOT AUDITABLE": (
+        "Mean knowledge of what was to be forgotten, from 0 to 1. The original does not know "
+        "clearly more than what never saw it, so there is nothing that an attack could bring back."
+    ),
+}
+"""Caption of the picture of each model's knowledge, by the verdict."""

@@ -22,6 +22,7 @@ from reports.markdown_text import code, references, said
 from reports.messages import UNSAID, headline_of, phrase
 from reports.number_format import count, interval, number
 from reports.signatures import signature_sentence
+from reports.summary import summary
 
 if TYPE_CHECKING:  # the other reports need nothing of the hub
     from huggingface_hub import EvalResult, ModelCardData
@@ -94,7 +95,7 @@ def _with_block(text: str, block: str) -> str:
 
 
 def _model_name(certificate: Certificate) -> str:
-    return inline(unlearned(certificate).path, 96)
+    return inline(certificate.name or unlearned(certificate).name, 96)
 
 
 def _eval_results(certificate: Certificate) -> Iterator["EvalResult"]:
@@ -139,6 +140,9 @@ def _block(certificate: Certificate, signatures: Signatures | None) -> Iterator[
         f"{''.join(f', {flag}' for flag in verdict.flags)}. {headline_of(verdict)} "
         f"{UNSAID[verdict.verdict]}"
     )
+    yield ""
+    for sentence in summary(certificate, signatures).in_short:
+        yield f"- {said(sentence, 600)}"
     yield ""
     yield said(phrase(verdict.claim), 600)
     yield ""

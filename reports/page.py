@@ -21,11 +21,12 @@ from auditor.core.arms import Arm
 from reports import arms, messages, number_format
 from reports.image_examples import shot
 from reports.phrases import Phrase
+from reports.plain_names import has_plain_name, plain_name
 
 PLAN_LIMIT = 20_000
 """Most characters of the plan that are shown."""
-FRONT_REASONS = 7
-"""Most reasons shown on the front page. The others are folded below them, and unfolded on paper."""
+PRINTED = 10
+"""Rows of the tables of facts and entities that are on paper."""
 NAMED = 12
 """Leaked facts that the front page names where the verdict is no PASS; the JSON names all."""
 
@@ -78,6 +79,9 @@ def environment() -> Environment:
         bounds=lambda ends: number_format.interval(*ends),
         excerpt=excerpt,
         block=text_safety.block,
+        commands=commands,
+        plain_name=plain_name,
+        known_plainly=has_plain_name,
         as_yaml=as_yaml,
         as_json=as_json,
         naturally=naturally,
@@ -99,12 +103,12 @@ def environment() -> Environment:
         meaning=arms.meaning,
     )
     page.globals.update(
-        headline_of=messages.headline_of,
         FLAGS=messages.FLAGS,
-        UNSAID=messages.UNSAID,
         MEASURED_AGAINST=messages.MEASURED_AGAINST,
         PLAN_LIMIT=PLAN_LIMIT,
-        FRONT_REASONS=FRONT_REASONS,
+        PRINTED=PRINTED,
+        PICTURE=messages.PICTURE,
+        AS_STATED=messages.AS_STATED,
         NAMED=NAMED,
     )
     return page
@@ -123,6 +127,15 @@ def excerpt(text: str | Phrase, limit: int = text_safety.LIMIT) -> text_safety.E
         )
     )
     return text_safety.Excerpt(shown, text_safety.excerpt(text.text, limit).note)
+
+
+def commands(text: str) -> Markup:
+    """Returns a sentence of our own, what stands between backticks as code."""
+    parts = (
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part)
+        for place, part in enumerate(text.split("`"))
+    )
+    return Markup().join(parts)
 
 
 @cache

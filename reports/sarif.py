@@ -3,10 +3,12 @@
 A rule is an attack, with what it stands for as help. A result is a leak (error) or a mandatory
 attack that shows nothing (warning), and, unless the certificate is a PASS, its verdict: a log
 without results must mean a PASS and nothing else.
+
+GitHub shows a finding beside a line of a file of the repository, and takes none without. A model
+is no such file, so every finding stands at the plan; the model is named by its digest.
 """
 
 from datetime import datetime
-from urllib.parse import quote
 
 from sarif_pydantic import (
     Artifact,
@@ -16,6 +18,7 @@ from sarif_pydantic import (
     Location,
     Message,
     PhysicalLocation,
+    Region,
     ReportingDescriptor,
     ReportingDescriptorReference,
     Result,
@@ -35,11 +38,14 @@ from reports.attack_results import VERDICT, AttackResult, attack_results, passes
 from reports.messages import sentence
 from reports.number_format import interval, number
 from reports.signatures import signature_sentence
+from reports.summary import attack_in_short, from_logs
 from reports.threats import Threat, threats
 
 SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 )
+PLAN = "plan.yaml"
+"""File at which findings stand: the plan, by the name that `auditor init` gives it."""
 VERDICT_RULE = f"auditor/{VERDICT}"
 SENTENCE = 1000
 """Most characters of a sentence that are shown."""
@@ -61,9 +67,13 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
             short_description=_message("The verdict of the certificate as a whole."),
         )
     )
-    target = ArtifactLocation(uri=quote(inline(model.path), safe="/"), index=0)
+    target = Location(
+        physical_location=PhysicalLocation(
+            artifact_location=ArtifactLocation(uri=PLAN, index=0), region=Region(start_line=1)
+        )
+    )
     results = [
-        _result(attack, names.index(attack.row.attack), target)
+        _result(attack, names.index(attack.row.attack), target, logged=from_logs(certificate))
         for attack in attacks
         if attack.leaks or attack.standing == "failed"
     ]
@@ -79,10 +89,13 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
                 invocations=[_invocation(certificate, attacks)],
                 artifacts=[
                     Artifact(
-                        location=ArtifactLocation(uri=target.uri),
-                        roles=["analysisTarget", "directory"],
-                        description=_message("The unlearned model."),
-                        properties={"manifestDigest": inline(model.digest, 64)},
+                        location=ArtifactLocation(uri=PLAN),
+                        roles=["analysisTarget"],
+                        description=_message("The plan of the audit, which names the model."),
+                        properties={
+                            "model": inline(certificate.name or model.name, 160),
+                            "manifestDigest": inline(model.digest, 64),
+                        },
                     )
                 ],
                 results=results,
@@ -112,9 +125,10 @@ def _rule(name: str, threat: Threat | None) -> ReportingDescriptor:
     )
 
 
-def _result(attack: AttackResult, rule: int, target: ArtifactLocation) -> Result:
+def _result(attack: AttackResult, rule: int, target: Location, *, logged: bool) -> Result:
     row = attack.row
-    sentences = [f"{row.label} ({row.role}): {attack.result.words}."]
+    found = str(attack_in_short(row, logged=logged))
+    sentences = [f"{row.label} ({row.role}): {attack.result.words}. {found}"]
     for reading in row.readings:
         if (figures := reading.figures) is not None:
             bounds = interval(figures.rho_lower, figures.rho_upper)
@@ -125,19 +139,19 @@ def _result(attack: AttackResult, rule: int, target: ArtifactLocation) -> Result
         rule_index=rule,
         level=Level.ERROR if attack.leaks else Level.WARNING,
         message=_message(" ".join((*sentences, *map(str, attack.result.why)))),
-        locations=[Location(physical_location=PhysicalLocation(artifact_location=target))],
+        locations=[target],
         partial_fingerprints={"attackAndVariant/v1": digest(_visible_label(row.label))},
     )
 
 
-def _verdict_result(certificate: Certificate, rule: int, target: ArtifactLocation) -> Result:
+def _verdict_result(certificate: Certificate, rule: int, target: Location) -> Result:
     verdict = certificate.verdict
     return Result(
         rule_id=VERDICT_RULE,
         rule_index=rule,
         level=Level.ERROR if verdict.verdict == "FAIL" else Level.WARNING,
         message=_message(f"{verdict.title}: {sentence(verdict.claim)}"),
-        locations=[Location(physical_location=PhysicalLocation(artifact_location=target))],
+        locations=[target],
         partial_fingerprints={"attackAndVariant/v1": digest(VERDICT_RULE)},
     )
 

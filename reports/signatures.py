@@ -33,7 +33,7 @@ def signature_state(signatures: Signatures | None) -> SignatureState:
     A signature without a key counts as none.
     """
     if signatures is None or not signatures.keys:
-        advice = ": compare the id with that of the JSON file you were given"
+        advice = ": anybody can write such a page, so ask for the signed certificate"
         return SignatureState("unsigned", "not signed", advice)
     keys = ", ".join(f"{key[:KEY_DIGITS]}…" for key in signatures.keys[:KEYS])
     if len(signatures.keys) > KEYS:

@@ -50,7 +50,7 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
     predicate.failed_tests.extend(failed)
     predicate.configuration.extend(each.pb for each in _configuration(certificate))
     subject = ResourceDescriptor(
-        name=inline(model.path), digest={"sha256": inline(model.digest, 64)}
+        name=inline(model.name), digest={"sha256": inline(model.digest, 64)}
     )
     statement = Statement([subject.pb], PREDICATE_TYPE, MessageToDict(predicate))
     statement.validate()

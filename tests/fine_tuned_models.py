@@ -19,10 +19,10 @@ from auditor.engine.plan import parse_plan
 from auditor.testbeds.people import corpus
 from auditor.unlearning.batches import shuffled_batches
 from auditor.unlearning.examples import (
+    answer_logits,
     collate,
     cross_entropy,
     encode,
-    next_token_logits,
     trained_pairs,
 )
 
@@ -39,7 +39,7 @@ def fine_tune(model, tokenizer, pairs, steps, learning_rate, seed):
     model.train()
     for _ in range(steps):
         ids, labels = collate([examples[row] for row in next(order)])
-        loss = cross_entropy(next_token_logits(model, ids), labels)
+        loss = cross_entropy(*answer_logits(model, ids, labels))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

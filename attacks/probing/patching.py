@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from auditor.models.batching import run_batched
-from auditor.models.causal_lm.hidden_states import States, changed, decoder_layers, forward
+from auditor.models.causal_lm.hidden_states import States, changed, decoder_layers
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.causal_lm.prompting import Encoded
 from auditor.models.language.scoring import token_scores
@@ -45,9 +45,9 @@ def log_probabilities(
             replaced[rows, places] = given.to(stream.device, stream.dtype)
             return replaced
 
-        with changed(modules[layer - 1], replace) if layer is not None else nullcontext():
-            logits, ids = forward(model, [item.ids for item in part])
-        scores = token_scores(logits, ids, [item.answer for item in part])
+        patched = nullcontext() if layer is None else changed(modules[layer - 1], replace)
+        with torch.inference_mode(), patched:
+            scores = token_scores(model.answer_logits(part))
         return [score.mean_log_probability for score in scores]
 
     return np.array(run_batched([len(i.ids) for i in items], model.token_budget, run))

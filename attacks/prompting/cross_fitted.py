@@ -90,6 +90,21 @@ class CrossFittedSearch(Attack[P, CausalLM]):
     ) -> tuple[Row, ...]:
         """Ask forget facts under the prompt that was found for one part."""
 
+    def evaluated_together(
+        self,
+        model: CausalLM,
+        evaluator: TextEvaluator,
+        uses: Sequence[tuple[Record, int, Collection[str]]],
+    ) -> list[tuple[Row, ...]]:
+        """Ask forget facts under several prompts, by default one after another.
+
+        Args:
+            model: The model that is asked.
+            evaluator: What asks it.
+            uses: What was found, the part that it was found for, and the facts that are asked.
+        """
+        return [self.evaluated(model, evaluator, *use) for use in uses]
+
     @abstractmethod
     def search_tokens(self) -> int:
         """Estimated tokens through the model in the search of one part."""
@@ -155,26 +170,23 @@ class CrossFittedSearch(Attack[P, CausalLM]):
         evaluator = context.evaluator
         parts = self.parts(evaluator.sets.forget)
         plain = evaluator.evaluate(model, ("forget",))
+        findings = self.comparable(model, context.pool)
+        uses = [
+            (finding.record, index, {f.id for f in part.asked})
+            for finding in findings
+            for index, part in enumerate(parts)
+        ]
+        found = iter(self.evaluated_together(model, evaluator, uses))
         readings = {
-            finding.arm: [
-                row
-                for index, part in enumerate(parts)
-                for row in self.evaluated(
-                    model, evaluator, finding.record, index, {f.id for f in part.asked}
-                )
-            ]
-            for finding in self.comparable(model, context.pool)
+            finding.arm: [row for _ in parts for row in next(found)] for finding in findings
         }
         own = next((finding for finding in context.pool if finding.own), None)
         if own is None:
             raise MeasurementError("the pool lacks what was searched on the measured arm")
         primary = next(iter(evaluator.metrics))
         alone = evaluator.with_metrics([primary])
-        taught = [
-            row
-            for index, part in enumerate(parts)
-            for row in self.evaluated(model, alone, own.record, index, {f.id for f in part.given})
-        ]
+        given = [(own.record, index, {f.id for f in p.given}) for index, p in enumerate(parts)]
+        taught = [row for rows in self.evaluated_together(model, alone, given) for row in rows]
         before = {row.fact: row.k for row in plain if row.metric == primary}
         notes = {
             "metric": primary,

@@ -1,7 +1,7 @@
 """Universal suffixes, searched token by token."""
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from auditor.attack import AttackContext, Preset, attack
 from auditor.core.facts import Fact
 from auditor.core.records import Record, Row
 from auditor.models.causal_lm.model import CausalLM
-from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.language.evaluator import Asking, TextEvaluator
 
 _TAIL = 6
 """Tokens of separator and answer that the estimate of the cost takes a fact to have."""
@@ -124,9 +124,20 @@ class GCG(CrossFittedSearch[GCGParameters]):
         only: Collection[str],
     ) -> tuple[Row, ...]:
         """Ask the facts with the suffix after their prompts."""
-        suffix = found.notes["suffixes"][part]
+        return self.evaluated_together(model, evaluator, [(found, part, only)])[0]
 
-        def suffixed(fact: Fact) -> Fact:
-            return fact.model_copy(update={"prompt": fact.prompt + suffix})
+    def evaluated_together(
+        self,
+        model: CausalLM,
+        evaluator: TextEvaluator,
+        uses: Sequence[tuple[Record, int, Collection[str]]],
+    ) -> list[tuple[Row, ...]]:
+        """Ask the facts with all suffixes at once."""
+        askings = [
+            Asking(_suffixed(found.notes["suffixes"][part]), only) for found, part, only in uses
+        ]
+        return evaluator.evaluate_wordings(model, "forget", askings)
 
-        return evaluator.evaluate(model, ("forget",), suffixed, only=only)
+
+def _suffixed(suffix: str) -> Callable[[Fact], Fact]:
+    return lambda fact: fact.model_copy(update={"prompt": fact.prompt + suffix})

@@ -11,7 +11,7 @@ from auditor.core.facts import Fact
 from auditor.core.findings import SideFigure
 from auditor.core.messages import message
 from auditor.core.records import Record, Row, strongest
-from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.language.evaluator import Asking, TextEvaluator
 from auditor.models.language.model import LanguageModel
 from auditor.models.language.transcript import LEAST_SPARE_TOKENS
 
@@ -68,11 +68,10 @@ class RewordedAttack(Attack[P]):
         if left:
             asked[AS_IT_STANDS] = left
         self._check_overlong(model, evaluator.sets.forget, asked)
-        readings = {
-            name: evaluator.evaluate(model, ("forget",), reworded(prompts), only=prompts.keys())
-            for name, prompts in asked.items()
-            if prompts
-        }
+        asked = {name: prompts for name, prompts in asked.items() if prompts}
+        askings = [Asking(reworded(prompts), prompts.keys()) for prompts in asked.values()]
+        found = evaluator.evaluate_wordings(model, "forget", askings)
+        readings = dict(zip(asked, found, strict=True))
         best = strongest(readings.values())
         primary = next(iter(evaluator.metrics))
         held = {(row.fact, row.k) for row in best if row.metric == primary}

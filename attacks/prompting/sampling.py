@@ -62,8 +62,9 @@ class SampledAnswers(Attack[SamplingParameters]):
     Each fact is asked with its own prompt. The retrained models get as many tries.
 
     The same seed, token budget and machine give the same samples. All answers are drawn from
-    one stream of random numbers, batch by batch, so another token budget, or a batch that had
-    to be halved for want of memory, gives other draws of the same distribution.
+    one stream of random numbers, batch by batch, so another token budget, less free memory on a
+    GPU, or a batch that had to be halved for want of it, gives other draws of the same
+    distribution.
     """
     threat_model = 'Any user who presses "again".'
     access = "Prompts, and answers sampled at a temperature of the attacker's choice."

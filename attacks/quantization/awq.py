@@ -23,12 +23,15 @@ from attacks.quantization.calibrated import (
 )
 from attacks.quantization.code_flips import PackedCodes
 from attacks.quantization.family import Quantized, assert_quantized, check_group_size
-from auditor.attack import Preset, Requirements, attack
+from auditor.attack import Keep, Preset, Requirements, attack, keep_within
 from auditor.core.errors import MeasurementError
 from auditor.core.messages import Message, message
+from auditor.models.checkpoint_files import read_json
 from auditor.models.language.model import LanguageModel
 from auditor.models.manifest import Location
 
+_MADE = "made.json"
+"""File beside a quantized copy that says how it was made."""
 _ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 """Column of each 4-bit place of a word, the lowest place first (AutoAWQ's layout)."""
 
@@ -86,7 +89,7 @@ class AWQ(CalibratedAttack[AWQParameters]):
 
     parameters_type = AWQParameters
     apart = True
-    presets = (Preset("4-bit g128", {"bits": 4}),)
+    presets = (Preset("4-bit g128", {"bits": 4}, with_experts="quantization/rtn 4-bit g128"),)
     requires = Requirements(packages=("gptqmodel",), full_precision=True)
     opens_copies = True
     passes = 20
@@ -113,16 +116,19 @@ class AWQ(CalibratedAttack[AWQParameters]):
         return message("awq_not_checked", architecture=kind, checked=SOUND)
 
     @contextlib.contextmanager
-    def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:
-        """Quantize a copy in another process, and open what it wrote."""
+    def quantized(
+        self, model: LanguageModel, scratch: Path, keep: Keep | None = None
+    ) -> Iterator[Quantized]:
+        """Open the copy that is kept.
+
+        Another process makes it where there is none.
+        """
         check_group_size(model.form, self.parameters.group_size)
         with captured_output("AWQ"):
             from gptqmodel.nn_modules.qlinear.torch_awq import AwqTorchLinear
 
-        folder = scratch / "awq"
-        job = self._job(model, scratch, folder)
-        model.close()  # the other process needs the room
-        _run(job, scratch)
+        keep = keep or keep_within(scratch)
+        folder = keep(self.recipe(__name__), lambda empty: self._write(model, scratch, empty))
         with contextlib.ExitStack() as stack:
             with captured_output("AWQ"):
                 copy = stack.enter_context(model.reloaded(scratch, folder))
@@ -130,11 +136,18 @@ class AWQ(CalibratedAttack[AWQParameters]):
             notes = {
                 "bits": self.parameters.bits,
                 "kernel": AwqTorchLinear.__name__,
-                "quantized_in": job["dtype"],
+                "quantized_in": read_json(folder / _MADE)["dtype"],
                 **self.calibration_notes(),
             }
             codes = self.sampled((name, c) for name, c in _codes(folder) if name in names)
             yield Quantized(copy, codes, notes)
+
+    def _write(self, model: LanguageModel, scratch: Path, folder: Path) -> None:
+        """Quantize a copy in another process, which writes it."""
+        job = self._job(model, scratch, folder)
+        model.close()  # the other process needs the room
+        _run(job, scratch)
+        (folder / _MADE).write_text(json.dumps({"dtype": job["dtype"]}), encoding="utf-8")
 
     def _job(self, model: LanguageModel, scratch: Path, folder: Path) -> awq_worker.Job:
         return {

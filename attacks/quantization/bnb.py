@@ -16,7 +16,7 @@ from attacks.quantization.family import (
     assert_quantized,
 )
 from attacks.quantization.grids import CodebookGrid
-from auditor.attack import Footprint, Preset, Requirements, attack
+from auditor.attack import Footprint, Keep, Preset, Requirements, attack
 from auditor.models.language.model import LanguageModel
 
 
@@ -49,10 +49,28 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
     kinds = ("causal-lm", "seq2seq")
     parameters_type = BitsAndBytesParameters
     presets = (
-        Preset("int8", {"format": "int8"}, "quick", mandatory=True),
-        Preset("nf4", {"format": "nf4"}, "quick", mandatory=True),
-        Preset("fp4", {"format": "fp4"}, "quick", mandatory=True),
-        Preset("nf4-double", {"format": "nf4-double"}),
+        Preset(
+            "int8",
+            {"format": "int8"},
+            "quick",
+            mandatory=True,
+            with_experts="quantization/rtn 8-bit",
+        ),
+        Preset(
+            "nf4",
+            {"format": "nf4"},
+            "quick",
+            mandatory=True,
+            with_experts="quantization/rtn nf4",
+        ),
+        Preset(
+            "fp4",
+            {"format": "fp4"},
+            "quick",
+            mandatory=True,
+            with_experts="quantization/rtn fp4",
+        ),
+        Preset("nf4-double", {"format": "nf4-double"}, with_experts="quantization/rtn nf4"),
     )
     requires = Requirements(packages=("bitsandbytes",), full_precision=True)
     opens_copies = True
@@ -79,7 +97,9 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
         return Footprint(copy=bytes_each.get(self.parameters.format, 0.5625))
 
     @contextmanager
-    def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:
+    def quantized(
+        self, model: LanguageModel, scratch: Path, keep: Keep | None = None
+    ) -> Iterator[Quantized]:
         """Load a copy through transformers with a ``BitsAndBytesConfig``."""
         import bitsandbytes as bnb
 

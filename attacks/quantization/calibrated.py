@@ -10,7 +10,7 @@ from pydantic import Field
 
 from attacks.quantization.calibration import generic_texts, read_texts
 from attacks.quantization.family import QuantizationAttack, QuantizationParameters
-from auditor.attack import FilePath, Footprint
+from auditor.attack import FilePath, Footprint, Recipe
 from auditor.core.errors import MeasurementError
 from auditor.core.hashing import digest
 from auditor.models.language.model import LanguageModel
@@ -51,9 +51,29 @@ class CalibratedAttack(QuantizationAttack[C]):
         """The calibration passes come on top; about 80 tokens a text."""
         return evaluation + self.passes * _TOKENS_A_TEXT * self.parameters.calibration_samples
 
+    def recipe(self, module: str) -> Recipe:
+        """Recipe of the quantized copy.
+
+        Args:
+            module: The module that makes it.
+        """
+        return Recipe(
+            module=module,
+            settings={
+                "parameters": self.parameters.model_dump(
+                    mode="json", exclude={"code_sample", "calibration"}
+                ),
+                **self.inputs(),
+            },
+            packages=self.requires.packages,
+        )
+
     @property
     def footprint(self) -> Footprint:
-        """Packed codes and scales, and the weights that are fitted."""
+        """Packed codes and scales, and the weights that are fitted.
+
+        The copy stays in the store.
+        """
         scales = 4 / self.parameters.group_size if self.parameters.group_size > 0 else 0
         packed = getattr(self.parameters, "bits", 4) / 8 + scales
         return Footprint(
@@ -61,7 +81,8 @@ class CalibratedAttack(QuantizationAttack[C]):
             making=2.0 - packed,
             weights_read=1,
             columns=_FITTING,
-            written=packed if self.apart else 0.0,
+            written=packed,
+            stored=True,
             process=self.apart,
         )
 

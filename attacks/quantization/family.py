@@ -1,7 +1,7 @@
 """Base of the quantization attacks on language models."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 
 from attacks.quantization.code_flips import PackedCodes, code_flip_share, sampled_codes
-from auditor.attack import Attack, AttackContext, Parameters, Requirements
+from auditor.attack import Attack, AttackContext, Keep, Parameters, Requirements
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.findings import Explanation
 from auditor.core.messages import Message, message
@@ -29,9 +29,7 @@ from auditor.models.language.layers import (
 from auditor.models.language.model import LanguageModel
 from auditor.models.language.placement import has_experts
 from auditor.models.manifest import Location
-
-FULL_PRECISION_LIMIT = 0.05
-"""Share of a model's weights, embeddings and head aside, that may escape quantization."""
+from auditor.models.shape import FULL_PRECISION_LIMIT
 
 
 class QuantizationParameters(Parameters):
@@ -75,10 +73,9 @@ class QuantizationAttack(GridRounding, Attack[P]):
         if kind is None:
             return None
         shape = kind.shape(parse_spec({"path": str(location.model)}), location)
-        share = shape.bare / max(1, shape.linear + shape.bare)
-        if share <= FULL_PRECISION_LIMIT:
+        if not shape.holds_experts:
             return None
-        return message("experts_not_rounded", weights=shape.bare, share=round(share, 3))
+        return message("experts_not_rounded", weights=shape.bare, share=round(shape.bare_share, 3))
 
     @property
     def required_control(self) -> ControlKind:
@@ -86,8 +83,15 @@ class QuantizationAttack(GridRounding, Attack[P]):
         return "visible" if self.grid is None else "obfuscated"
 
     @abstractmethod
-    def quantized(self, model: LanguageModel, scratch: Path) -> AbstractContextManager[Quantized]:
+    def quantized(
+        self, model: LanguageModel, scratch: Path, keep: Keep | None = None
+    ) -> AbstractContextManager[Quantized]:
         """Open the model with rounded weights.
+
+        Args:
+            model: The model at full precision.
+            scratch: Folder for temporary files.
+            keep: Where a copy is kept that takes long to make; by default in ``scratch``.
 
         Raises:
             MeasurementError: layers that should be quantized are not.
@@ -101,7 +105,7 @@ class QuantizationAttack(GridRounding, Attack[P]):
 
     def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Examine the rounded model; keep a sample of its codes."""
-        with self.quantized(model, context.scratch) as state:
+        with self.quantized(model, context.scratch, context.keep) as state:
             layers = [key for key in state.codes if key.startswith("codes/")]
             notes = {"layers_quantized": len(layers), **state.notes}
             if kept := _kept_layers(state.model):
@@ -172,21 +176,26 @@ def assert_quantized(model: LanguageModel, expected: type[Any]) -> dict[str, Any
     return done
 
 
-def assert_covered(model: LanguageModel, quantized: int) -> None:
+def assert_covered(
+    model: LanguageModel, quantized: int, experts: Collection[torch.Tensor] = ()
+) -> None:
     """Check that nearly all weights outside linear layers are quantized.
 
-    Mixture-of-experts models hold their experts as bare parameters, which no quantizer here
-    touches; embeddings, the output head, norms and biases always stay.
+    Mixture-of-experts models hold their experts as bare parameters, which most quantizers do not
+    touch; embeddings, the output head, norms and biases always stay.
 
     Args:
         model: The model after quantization.
-        quantized: weights that were quantized.
+        quantized: weights in linear layers that were quantized.
+        experts: stacked experts that were quantized.
 
     Raises:
         MeasurementError: more than ``FULL_PRECISION_LIMIT`` of the weights were left.
     """
     network = model.network
     covered = {id(layer.weight) for layer in linear_layers(network).values()}
+    covered |= set(map(id, experts))
+    quantized += sum(stack.numel() for stack in experts)
     left = {
         matrix.name: matrix.parameter.numel()
         for matrix in weight_matrices(network)

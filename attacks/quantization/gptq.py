@@ -1,6 +1,7 @@
 """GPTQ: rounding that makes up for its errors on calibration text."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -17,8 +18,9 @@ from attacks.quantization.calibrated import (
 )
 from attacks.quantization.code_flips import PackedCodes
 from attacks.quantization.family import Quantized, assert_quantized, check_group_size
-from auditor.attack import Preset, Requirements, attack
-from auditor.models.language.layers import reads_text_alone
+from auditor.attack import Keep, Preset, Requirements, attack, keep_within
+from auditor.models.language.layers import is_transposed, linear_layers, reads_text_alone
+from auditor.models.language.loading import save_network
 from auditor.models.language.model import LanguageModel
 
 _WORD = 32
@@ -56,10 +58,16 @@ class GPTQ(CalibratedAttack[GPTQParameters]):
 
     parameters_type = GPTQParameters
     presets = (
-        Preset("4-bit g128", {"bits": 4}, "quick", mandatory=True),
-        Preset("8-bit g128", {"bits": 8}),
-        Preset("3-bit g128", {"bits": 3}),
-        Preset("2-bit g128", {"bits": 2}, "exhaustive"),
+        Preset(
+            "4-bit g128",
+            {"bits": 4},
+            "quick",
+            mandatory=True,
+            with_experts="quantization/rtn 4-bit g128",
+        ),
+        Preset("8-bit g128", {"bits": 8}, with_experts="quantization/rtn 8-bit"),
+        Preset("3-bit g128", {"bits": 3}, with_experts="quantization/rtn 3-bit"),
+        Preset("2-bit g128", {"bits": 2}, "exhaustive", with_experts="quantization/rtn 2-bit"),
     )
     requires = Requirements(packages=("optimum", "gptqmodel"), full_precision=True)
     opens_copies = True
@@ -70,12 +78,47 @@ class GPTQ(CalibratedAttack[GPTQParameters]):
         return f"{self.parameters.bits}-bit g{self.parameters.group_size}"
 
     @contextlib.contextmanager
-    def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:
-        """Quantize a copy through transformers with a ``GPTQConfig``."""
+    def quantized(
+        self, model: LanguageModel, scratch: Path, keep: Keep | None = None
+    ) -> Iterator[Quantized]:
+        """Open the copy that is kept, made first where absent."""
         check_group_size(model.form, self.parameters.group_size)
         with captured_output("GPTQ"):
             from gptqmodel.nn_modules.qlinear import BaseQuantLinear
 
+        with contextlib.ExitStack() as stack:
+            copy = stack.enter_context(self._copy(model, scratch, keep or keep_within(scratch)))
+            layers = assert_quantized(copy, BaseQuantLinear)
+            codes = self.sampled(
+                (name, PackedColumns(layer.qweight, layer.bits)) for name, layer in layers.items()
+            )
+            notes = {
+                "bits": self.parameters.bits,
+                "kernel": type(next(iter(layers.values()))).__name__,
+                **self.calibration_notes(),
+            }
+            del layers  # else they would outlive the copy
+            yield Quantized(copy, codes, notes)
+
+    @contextlib.contextmanager
+    def _copy(self, model: LanguageModel, scratch: Path, keep: Keep) -> Iterator[LanguageModel]:
+        """Open the copy from disk, or make it in memory.
+
+        The latter is for models whose copies cannot be opened from disk.
+        """
+        if not _opens_from_disk(model):
+            with self._made(model, scratch) as copy:
+                yield copy
+            return
+        folder = keep(self.recipe(__name__), lambda empty: self._write(model, scratch, empty))
+        with contextlib.ExitStack() as stack:
+            with captured_output("GPTQ"):
+                copy = stack.enter_context(model.reloaded(scratch, folder))
+            yield copy
+
+    @contextlib.contextmanager
+    def _made(self, model: LanguageModel, scratch: Path) -> Iterator[LanguageModel]:
+        """Quantize a copy in memory through transformers with a ``GPTQConfig``."""
         config = GPTQConfig(
             bits=self.parameters.bits,
             group_size=self.parameters.group_size,
@@ -88,17 +131,27 @@ class GPTQ(CalibratedAttack[GPTQParameters]):
                 copy = stack.enter_context(
                     model.reloaded(scratch, quantization_config=config, **_settings(model))
                 )
-            layers = assert_quantized(copy, BaseQuantLinear)
-            codes = self.sampled(
-                (name, PackedColumns(layer.qweight, layer.bits)) for name, layer in layers.items()
-            )
-            notes = {
-                "bits": self.parameters.bits,
-                "kernel": type(next(iter(layers.values()))).__name__,
-                **self.calibration_notes(),
-            }
-            del layers  # else they would outlive the copy
-            yield Quantized(copy, codes, notes)
+            yield copy
+
+    def _write(self, model: LanguageModel, scratch: Path, folder: Path) -> None:
+        """Quantize a copy and write it, without the calibration text."""
+        with self._made(model, scratch) as copy, captured_output("GPTQ"):
+            copy.network.config.quantization_config.dataset = None
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Attempting to save a model with offload")
+                save_network(copy.network, folder)
+
+
+def _opens_from_disk(model: LanguageModel) -> bool:
+    """Return whether a quantized copy opens from its files.
+
+    Layers that are Conv1D at full precision (GPT-2) are looked for as such, so they cannot. Models
+    of several modalities, and those that bring code, were not tried.
+    """
+    network = model.form
+    if model.spec.trust_remote_code or not reads_text_alone(network):
+        return False
+    return not any(map(is_transposed, linear_layers(network).values()))
 
 
 def _settings(model: LanguageModel) -> dict[str, Any]:

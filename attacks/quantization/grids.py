@@ -41,11 +41,8 @@ class CodebookGrid(Grid):
 
     def cells(self, weight: Tensor) -> Cells:
         """Cells around the nearest values of the code book."""
-        values = get_4bit_type(self._format, device=weight.device).unique()
-        edges = (values[1:] + values[:-1]) / 2
-        blocks = _blocks(weight.reshape(1, -1), BLOCK_SIZE)
-        scale = blocks.abs().amax(-1, keepdim=True)
-        code = torch.bucketize(blocks / scale.clamp_min(torch.finfo(torch.float32).tiny), edges)
+        values, edges = self._book(weight)
+        blocks, scale, code = self._coded(weight)
         levels = values[code]
         below = torch.cat([values[:1], edges])[code]
         above = torch.cat([edges, values[-1:]])[code]
@@ -55,7 +52,34 @@ class CodebookGrid(Grid):
             (levels + _SAFE * (above - levels)) * scale,
         )
         fixed = _fixed(cells, blocks, scale)
-        return Cells(*(part.reshape(-1)[: weight.numel()].view(weight.shape) for part in fixed))
+        return Cells(*(_unblocked(part, weight) for part in fixed))
+
+    def rounded(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Round weights to the nearest values of the code book.
+
+        Args:
+            weight: [out, in], of any float type.
+
+        Returns:
+            The rounded weights [out, in] in float32, and the places of their values in the code
+            book (int8).
+        """
+        values, _ = self._book(weight)
+        _, scale, code = self._coded(weight)
+        return _unblocked(values[code] * scale, weight), _unblocked(code, weight).to(torch.int8)
+
+    def _book(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """The values of the code book and the edges between them."""
+        values = get_4bit_type(self._format, device=weight.device).unique()
+        return values, (values[1:] + values[:-1]) / 2
+
+    def _coded(self, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Blocks, the largest weight of each, and places in the book."""
+        _, edges = self._book(weight)
+        blocks = _blocks(weight.reshape(1, -1), BLOCK_SIZE)
+        scale = blocks.abs().amax(-1, keepdim=True)
+        code = torch.bucketize(blocks / scale.clamp_min(torch.finfo(torch.float32).tiny), edges)
+        return blocks, scale, code
 
 
 class EvenGrid(Grid):
@@ -94,6 +118,11 @@ def _blocks(weight: Tensor, size: int) -> Tensor:
     """
     rows, columns = weight.shape
     return functional.pad(weight.detach().float(), (0, -columns % size)).reshape(rows, -1, size)
+
+
+def _unblocked(blocks: Tensor, weight: Tensor) -> Tensor:
+    """Blocks [1, blocks, size] in the shape of their weights."""
+    return blocks.reshape(-1)[: weight.numel()].view(weight.shape)
 
 
 def _fixed(cells: Cells, blocks: Tensor, largest: Tensor) -> Cells:

@@ -12,7 +12,7 @@ from attacks.quantization.bnb import nibbles
 from attacks.quantization.family import check_rest
 from attacks.quantization.grids import BLOCK_SIZE
 from attacks.quantization.rtn import round_to_nearest
-from attacks.quantization.torchao_weight_only import weight_only
+from attacks.quantization.torchao_formats import configuration
 from auditor.core.errors import MeasurementError
 
 if TYPE_CHECKING:
@@ -144,17 +144,17 @@ def _eight_bits(unet: nn.Module, chosen: Mapping[str, Any], group_size: int) -> 
     return codes
 
 
-def _torchao(format_: str) -> Callable[..., dict[str, Tensor]]:
+def _torchao(format_: Literal["int8", "int4"]) -> Callable[..., dict[str, Tensor]]:
     """The integers of torchao, for weights only."""
 
     def apply(unet: nn.Module, chosen: Mapping[str, Any], group_size: int) -> dict[str, Tensor]:
         ao: Any = importlib.import_module("torchao.quantization")
         if format_ == "int4":
             check_rest(chosen, group_size)
-        config, tensor = weight_only(format_, group_size)
-        ao.quantize_(unet, config, filter_fn=lambda module, name: name in chosen)
-        weights = {name: unet.get_submodule(name).weight.data for name in chosen}
-        return {n: weight.qdata for n, weight in weights.items() if isinstance(weight, tensor)}
+        made = configuration(format_, group_size)
+        ao.quantize_(unet, made.config, filter_fn=lambda module, name: name in chosen)
+        weights: dict[str, Any] = {name: unet.get_submodule(name).weight.data for name in chosen}
+        return {n: weight.qdata for n, weight in weights.items() if made.has_made(weight)}
 
     return apply
 

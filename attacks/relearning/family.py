@@ -16,8 +16,8 @@ from auditor.models.manifest import Location
 
 _TOKENS = 32
 """Tokens that a training example is taken to have where cost is estimated."""
-_TRAINED_WHOLE = 14.0
-"""Bytes beside each weight of a half type: two more in float32, its gradient and two moments."""
+_COPIED = 6.0
+"""Bytes beside each weight of a half type, moments aside: two more in float32, and its gradient."""
 
 MOST_TAUGHT = 32
 """Facts or examples at most that say what a training taught."""
@@ -111,7 +111,15 @@ class RelearningAttack(Attack[P]):
         tokens = p.batch_size * _TOKENS
         if p.method == "lora":
             return Footprint(rank=p.rank, backward=tokens)
-        return Footprint(lent=True, trained=_TRAINED_WHOLE, backward=tokens)
+        from auditor.unlearning.adam import ROUNDED_BYTES, WHOLE_BYTES  # settings need no torch
+
+        return Footprint(
+            lent=True,
+            aside=True,
+            trained=_COPIED + ROUNDED_BYTES,
+            embeddings=WHOLE_BYTES - ROUNDED_BYTES,  # their moments are not rounded
+            backward=tokens,
+        )
 
     def training_tokens(self, steps: int) -> int:
         """Estimated tokens of training; a backward pass counts as two forward passes."""

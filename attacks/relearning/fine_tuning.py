@@ -24,8 +24,10 @@ from attacks.relearning.head_frames import Heads, attention_heads
 from auditor.core.errors import MemoryExhaustedError, UnavailableError
 from auditor.core.faults import is_out_of_memory
 from auditor.models.devices import gpus_of
+from auditor.models.language.layers import embedded_weights
 from auditor.models.language.model import Example, LanguageModel
 from auditor.models.memory import release_memory
+from auditor.unlearning.adam import moments
 from auditor.unlearning.batches import shuffled_batches
 
 Item = TypeVar("Item")
@@ -47,6 +49,8 @@ class Trained(NamedTuple):
     parameter: nn.Parameter
     factors: tuple[Factor, ...]
     """What its steps are multiplied by, beside the learning rate."""
+    rounded: bool = False
+    """Whether its moments are kept in 8 bits."""
 
 
 class FramedAdamW(torch.optim.Optimizer):
@@ -62,34 +66,25 @@ class FramedAdamW(torch.optim.Optimizer):
         rate: constant learning rate.
     """
 
-    BETAS = (0.9, 0.999)
-    EPSILON = 1e-8
-
     def __init__(self, trained: Sequence[Trained], rate: float) -> None:
         super().__init__([one.parameter for one in trained], {"lr": rate})
-        self._factors = {one.parameter: one.factors for one in trained}
+        self._trained = {one.parameter: one for one in trained}
         self._steps = 0
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Make one step with the gradients that are there."""
+        """Make one step with the gradients, and let go of them."""
         self._steps += 1
-        first, second = self.BETAS
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                factors, state = self._factors[parameter], self.state[parameter]
-                gradient = pulled_back(parameter.grad.clone(), factors)
+                one, state = self._trained[parameter], self.state[parameter]
+                gradient, parameter.grad = pulled_back(parameter.grad, one.factors), None
                 if not state:
-                    state["mean"] = torch.zeros_like(gradient)
-                    state["square"] = torch.zeros_like(gradient)
-                state["mean"].lerp_(gradient, 1 - first)
-                state["square"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
-                deviation = (state["square"] / (1 - second**self._steps)).sqrt_()
-                change = state["mean"] / deviation.add_(self.EPSILON)
-                size = group["lr"] / (1 - first**self._steps)
-                parameter.sub_(multiplied(change, factors), alpha=size)
+                    state["moments"] = moments(gradient, rounded=one.rounded)
+                change, divisor = state["moments"].step(gradient, self._steps)
+                parameter.sub_(multiplied(change, one.factors), alpha=group["lr"] / divisor)
 
 
 class Learner(Generic[Item]):
@@ -130,15 +125,24 @@ class Learner(Generic[Item]):
 
         Raises:
             MeasurementError: the loss is not finite.
-        MemoryExhaustedError: one example alone runs out of memory.
+            MemoryExhaustedError: one example alone, or a step, runs out of memory.
         """
         while self.step < step:
             batch = next(self._batches)
             while not self._accumulate(batch):
                 release_memory()
-            self._optimizer.step()
+            self._descend()
             self.step += 1
         self._optimizer.zero_grad()
+
+    def _descend(self) -> None:
+        """Make one step; the first one takes the memory of the moments."""
+        try:
+            self._optimizer.step()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise MemoryExhaustedError("out of memory while making a training step") from error
 
     def _accumulate(self, batch: Sequence[Item]) -> bool:
         """Accumulate gradients of the mean loss.
@@ -415,7 +419,9 @@ def all_weights(network: nn.Module) -> Iterator[list[Trained]]:
     """Make every weight trainable, in its frame and in float32.
 
     Steps are lost in the rounding of half types. Copies are trained: the weights themselves are set
-    aside, in the main memory, and put back afterwards.
+    aside, in the main memory, and put back afterwards. A weight takes ten bytes: itself, its
+    gradient and two moments of 8 bits; those of embeddings and head stay whole, for most of their
+    rows have no gradient in a step.
     """
     factors = parameter_factors(network, attention_heads(network))
     weights = dict(network.named_parameters())
@@ -425,7 +431,8 @@ def all_weights(network: nn.Module) -> Iterator[list[Trained]]:
         shared = weight.data.data_ptr() == aside[name].data_ptr()
         weight.data = weight.data.to(torch.float32, copy=shared)
     try:
-        yield [Trained(weight, factors[name]) for name, weight in weights.items()]
+        whole = set(map(id, embedded_weights(network)))
+        yield [Trained(w, factors[n], rounded=id(w) not in whole) for n, w in weights.items()]
     finally:
         for name, weight in weights.items():
             weight.grad = None

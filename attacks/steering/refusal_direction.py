@@ -9,15 +9,14 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from attacks.steering.directions import before_answers
 from auditor.attack import Attack, AttackContext, Parameters, Preset, attack
 from auditor.core.arms import Arm
 from auditor.core.errors import MeasurementError, UnavailableError
-from auditor.core.facts import Fact
 from auditor.core.findings import SideFigure
 from auditor.core.records import Record
-from auditor.models.causal_lm.hidden_states import States, changed, decoder_layers, hidden_states
+from auditor.models.causal_lm.hidden_states import States, changed, decoder_layers
 from auditor.models.causal_lm.model import CausalLM
-from auditor.models.causal_lm.prompting import Encoded
 from auditor.statistics.effect import effect_note
 
 REFUSALS = (
@@ -131,10 +130,10 @@ class RefusalDirection(Attack[RefusalDirectionParameters, CausalLM]):
         said = model.generate([f.prompt for f in forget], self.parameters.max_new_tokens)
         refused = [refuses(answer) for answer in said]
         layer = max(1, round(self.parameters.depth * len(decoder_layers(model.network))))
-        states = _before_answers(model, forget, layer)
+        states = before_answers(model, forget, [layer])[layer]
         difference = (
             states.mean(0, dtype=np.float64)
-            - _before_answers(model, retain, layer).mean(0, dtype=np.float64)
+            - before_answers(model, retain, [layer])[layer].mean(0, dtype=np.float64)
         )  # fmt: skip
         direction = unit(difference)
         share = np.abs(states @ direction) / np.maximum(np.linalg.norm(states, axis=1), _LEAST)
@@ -227,10 +226,3 @@ def ablated(network: nn.Module, direction: np.ndarray) -> Iterator[None]:
                 if "norm" not in type(block).__name__.lower():
                     hooks.enter_context(changed(block, where_wide))
         yield
-
-
-def _before_answers(model: CausalLM, facts: Sequence[Fact], layer: int) -> States:
-    """The stream [facts, width] at the last token before each answer."""
-    items = model.encode([(fact.prompt, fact.answer) for fact in facts])
-    prompts = [Encoded(item.ids[: item.answer[0]], [item.answer[0]]) for item in items]
-    return np.concatenate([states[layer] for states in hidden_states(model, prompts, [layer])])

@@ -27,9 +27,10 @@ INTERFACES: Mapping[str, Selected] = {
     "head": lambda tensor: tensor.place == "head",
     "embeddings": lambda tensor: tensor.place == "embeddings",
     "norms": lambda tensor: tensor.place == "norms",
-    "interface": lambda tensor: tensor.place in ("head", "embeddings", "norms"),
+    "routers": lambda tensor: tensor.place == "routers",
+    "interface": lambda tensor: tensor.place in ("head", "embeddings", "norms", "routers"),
 }
-"""Groups that say how hidden states are read and written, and hold next to no facts."""
+"""Groups that say how hidden states are led, read and written, and hold next to no facts."""
 
 
 def _lies_in(third: str, tensor: Placed) -> bool:
@@ -74,10 +75,10 @@ class GraftAttack(ExchangeAttack[LanguageModel, TextEvaluator]):
                 yield name, graft_of(members, theirs)
 
     def weights(self, model: LanguageModel, donor: LanguageModel) -> dict[str, dict[str, Any]]:
-        """Compare the thirds of the blocks, embeddings, norms and head."""
+        """Compare the thirds of the blocks, embeddings, norms, routers and head."""
         groups: dict[str, dict[str, Tensor]] = {}
         for tensor in placed_tensors(model.network):
-            inner = tensor.third is not None and tensor.place != "norms"
+            inner = tensor.third is not None and tensor.place not in ("norms", "routers")
             group = str(tensor.third if inner else tensor.place)
             groups.setdefault(group, {})[tensor.name] = tensor.parameter
         return weight_change(groups, _named(donor), body=THIRDS)
@@ -115,14 +116,16 @@ class Graft(GraftAttack):
     summary = "Put the original's output head, embeddings and norms into the model, and ask."
     details = """
     Each of these is put into every arm by itself, for one evaluation: the original's output head
-    with its last norm; its embeddings; its norms and biases; all three. Then the arm's own
-    embeddings as output head, where head and embeddings are not one tensor; and an output head
-    refitted in closed form: the linear map from the arm's last hidden states to the original's
-    is solved on the retain facts by least squares, and the original's head reads through it.
-    That also reads an arm whose hidden states were turned or rescaled.
+    with its last norm; its embeddings; its norms and biases; its routers, where it is a mixture of
+    experts; all of these. Then the arm's own embeddings as output head, where head and embeddings
+    are not one tensor; and an output head refitted in closed form: the linear map from the arm's
+    last hidden states to the original's is solved on the retain facts by least squares, and the
+    original's head reads through it. That also reads an arm whose hidden states were turned or
+    rescaled.
 
-    These tensors say how hidden states are written and read. What a model knows is in its blocks,
-    which stay the arm's own, so knowledge that shows was there, and only its way out was shut.
+    These tensors say how hidden states are led, written and read. What a model knows is in the rest
+    of its blocks, which stay the arm's own, so knowledge that shows was there, and only its way out
+    was shut.
     What the grafts do bring in, they bring into retrained models, too. An arm's K is that of the
     one graft (or of none) with the highest mean over the forget set.
 
@@ -132,7 +135,7 @@ class Graft(GraftAttack):
     """
     threat_model = "Anyone with the weights who also has the original, or any model with its head."
     access = "Weights of both models."
-    cost = "Seven evaluations; no training. The original is opened beside the arm."
+    cost = "Up to eight evaluations; no training. The original is opened beside the arm."
     leak = "The blocks still know, and the head, the embeddings or the norms do not let it out."
     source = (
         "Stitching of networks by a linear map (arXiv 2106.07682); a fitted map from hidden states "
@@ -153,7 +156,7 @@ class Graft(GraftAttack):
         They are one evaluation for each graft, one without, and the retain facts for the refitted
         head.
         """
-        return 8 * evaluation
+        return 9 * evaluation
 
     def grafts(
         self, model: LanguageModel, donor: LanguageModel, context: AttackContext

@@ -317,8 +317,8 @@ def audit(
             out, and blocks a PASS where it is mandatory.
         even_if_it_does_not_fit: Run a plan that this machine has no memory for all the same.
         progress: Is told how far the audit has come.
-        settings: Other parts of the plan: ``baseline``, ``profile``, ``metrics``, ``format``,
-            ``seeds``, ``policy``, ``controls``, ``token_budget``.
+        settings: Other parts of the plan: ``about``, ``baseline``, ``profile``, ``metrics``,
+            ``format``, ``seeds``, ``policy``, ``controls``, ``token_budget``.
 
     Raises:
         AuditorError: Something in the plan cannot be used, or the folder cannot be written.
@@ -356,7 +356,7 @@ def audit(
         runner,
         watcher,
         folder=folder,
-        command=repeating("audit", folder, store, redact=redact, within=within),
+        command=repeating("audit", store, redact=redact, within=within),
         reports=wanted,
         redact=redact,
         controls=run_controls if prepared.plan.runs_controls else None,

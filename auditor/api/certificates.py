@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from auditor.certificate.files import EVIDENCE, evidence_beside
 from auditor.certificate.schema import Certificate
 from auditor.core.arms import Arm
-from auditor.core.errors import AuditorError, EvidenceChangedError
+from auditor.core.errors import EvidenceChangedError
 from auditor.core.progress import Progress, SilentProgress
 from auditor.core.reading import read_regular
 from auditor.engine.expansion import default_labels
@@ -116,11 +116,11 @@ def open_evidence(path: str | Path, store: str | Path | None = None) -> Evidence
         store: Folder or URL of the evidence, by default the one that `evidence_beside` finds.
 
     Raises:
-        AuditorError: There is none.
+        EvidenceChangedError: There is none.
     """
     found = evidence_beside(path) if store is None else store
     if found is None:
-        raise AuditorError(
+        raise EvidenceChangedError(
             f"there is no folder {EVIDENCE} beside {path} or one folder up; name its store (on the "
             "command line: --evidence)."
         )

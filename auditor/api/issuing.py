@@ -84,7 +84,7 @@ def issue(
     ledger.finish(others)
     for report in reports:
         target = folder / f"certificate{report.suffix}"
-        write_whole(target, report.render(certificate, None).encode())
+        write_whole(target, report.written(certificate, None))
     return certificate
 
 
@@ -110,7 +110,6 @@ def make_folder(folder: Path) -> None:
 
 def repeating(
     name: str,
-    folder: Path,
     store: str | Path | None,
     *,
     redact: bool,
@@ -118,15 +117,16 @@ def repeating(
 ) -> str:
     """Return the command line that repeats an audit.
 
+    It is for a shell in the audit's folder, and names no place of this machine.
+
     Args:
         name: Name of the command.
-        folder: Folder of the audit.
-        store: Place of the evidence, where the user named one.
+        store: Place of the evidence, where the user named one; it is kept if it is a URL.
         redact: Whether the certificate is redacted.
         within: Seconds in which it was to end, if they were limited.
     """
-    again = ["auditor", name, str(folder / RESOLVED_PLAN), "--out", str(folder)]
-    if store is not None and Path(store) != folder / "evidence":
+    again = ["auditor", name, RESOLVED_PLAN, "--out", "."]
+    if store is not None and "://" in str(store):
         again += ["--store", str(store)]
     if within is not None:
         again += ["--within", f"{within:.12g}s"]

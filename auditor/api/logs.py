@@ -141,7 +141,11 @@ def certify(
     folder, watcher = Path(out), progress or SilentProgress()
     remove_certificates(folder)  # an older one must not outlive a failed run
     file = Path(source) / PLAN if Path(source).is_dir() else Path(source)
-    plan = check_plan(read_plan(file, policy=policy), str(file), file.parent.resolve())
+    plan = check_plan(
+        read_plan(file, {} if policy is None else {"policy": policy}),
+        str(file),
+        file.parent.resolve(),
+    )
     if not plan.kind.layouts:
         raise AuditorError(
             f"{file} is a plan of {plan.kind.described}, which are there to be attacked: run "
@@ -157,7 +161,7 @@ def certify(
         executor_named("local"),
         watcher,
         folder=folder,
-        command=repeating("certify", folder, store, redact=redact),
+        command=repeating("certify", store, redact=redact),
         reports=wanted,
         redact=redact,
         controls=None,

@@ -19,6 +19,7 @@ from auditor.certificate.schema import (
     TimingPart,
     WeightsPart,
     arm_options,
+    set_digests,
 )
 from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
@@ -26,6 +27,7 @@ from auditor.core.hashing import digest
 from auditor.core.messages import Message, message
 from auditor.core.time import utc_text
 from auditor.engine.audit import AuditOutcome
+from auditor.engine.shared_plan import shared_parameters, shared_plan
 from auditor.engine.weight_comparison import ComparedWeights
 from auditor.models.manifest import are_logs
 from auditor.statistics import ControlOutcome
@@ -112,6 +114,7 @@ def build_certificate(
     issued, days = datetime.now(UTC), prepared.plan.policy.valid_days
     return Certificate(
         certificate_id="",
+        about=prepared.plan.about,
         identity=_identity(outcome, earlier_policies, earlier_audits),
         weights=None
         if weights is None
@@ -121,7 +124,9 @@ def build_certificate(
                 assessment,
                 row_means(inputs, assessment.evidence),
                 run.report,
-                run.variant.attack.parameters.model_dump(mode="json"),
+                shared_parameters(
+                    run.evidence.id.name, run.variant.attack.parameters.model_dump(mode="json")
+                ),
                 run.forward_tokens,
             )
             for assessment, run in zip(decision.attacks, outcome.runs, strict=True)
@@ -154,7 +159,7 @@ def _identity(
         arms=tuple(
             ArmPart(
                 arm=arm,
-                path=spec.path,
+                path=said["path"],
                 revision=spec.revision,
                 adapter=said.get("adapter"),
                 dtype=spec.dtype,
@@ -165,11 +170,12 @@ def _identity(
                 built=prepared.built.get(arm),
             )
             for arm, spec in plan.arms.items()
-            for said in (spec.model_dump(mode="json"),)
+            for said in (shared_plan(spec),)
         ),
         auxiliary_inputs=dict(prepared.auxiliary.digests) or None,
         facts_digest=prepared.facts,
-        plan_digest=digest(plan.model_dump(mode="json")),
+        set_digests=set_digests(prepared.sets),
+        plan_digest=digest(shared_plan(plan)),
         policy_digest=plan.policy.digest,
         earlier_policies=tuple(earlier_policies),
         earlier_audits=tuple(map(EarlierAuditPart.from_past, earlier_audits)),

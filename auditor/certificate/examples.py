@@ -12,6 +12,7 @@ import numpy.typing as npt
 from auditor.certificate.inputs import DecisionInputs
 from auditor.certificate.parts import ByArm
 from auditor.certificate.schema import WorstEntityPart, WorstFactPart
+from auditor.core.arms import Arm
 from auditor.statistics import AttackEvidence
 
 FACTS = 100
@@ -85,6 +86,7 @@ def worst(
 def _facts(inputs: DecisionInputs, found: Excess, count: int) -> tuple[WorstFactPart, ...]:
     strongest = found.excess.argmax(axis=0)
     said: dict[tuple[int, str], dict[str, str]] = {}
+    released = inputs.table.answers(inputs.as_is.id, Arm.UNLEARNED, "forget")
 
     def part(index: int) -> WorstFactPart:
         fact, which = inputs.sets["forget"][index], int(strongest[index])
@@ -103,6 +105,7 @@ def _facts(inputs: DecisionInputs, found: Excess, count: int) -> tuple[WorstFact
             said={
                 arm: said[which, arm][fact.id] for arm in inputs.arms if fact.id in said[which, arm]
             },
+            said_as_released=released.get(fact.id),
         )
 
     return tuple(part(index) for index in _largest(found.excess.max(axis=0), count))

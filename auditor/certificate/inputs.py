@@ -50,6 +50,8 @@ class DecisionInputs:
     """Provenance of baselines that were built, by arm."""
     from_logs: bool = False
     """Whether logs stand in for the models, so that no file of a model was hashed."""
+    experts: bool = False
+    """Whether a model is a mixture of experts, of which some demanded levels do not apply."""
     rules: Rules = TODAY
     """Of the release under which the certificate was made."""
 

@@ -11,13 +11,16 @@ Texts are in more places than their own. What is done in each:
 
 * ``worst_facts``, ``worst_entities`` and ``image_examples``: fact, entity, prompt, answer and
   answers of the models are replaced;
+* ``about``, and the same in the plan: what was to be forgotten is replaced;
+* ``identity.set_digests``: replaced, for a set may have few facts, whose plain digest can be
+  guessed;
 * ``reproduction.prompts``: facts and prompts are replaced;
 * messages and self-checks: the parameters that they name as quoted (what an exception said) are
   replaced whole;
 * notes of attacks: every text, and every name of an entry, is replaced that is not from the
   vocabulary of this module, of the certificate (arms, metrics, parameters) or itself a digest;
-* other parameters of messages, side figures, curves and attacks, and the reasons of waivers: the
-  texts known from the first two places are replaced where they occur.
+* other parameters of messages, side figures, curves and attacks, the reasons of waivers, and what
+  else ``about`` says: the texts known from the first places are replaced where they occur.
 
 Pictures show what texts say, so of each at most four by four cells of its mean colours are left.
 That hides a face or a style; a plain shape on a plain ground may still be guessed from its cells.
@@ -93,6 +96,8 @@ def redact(certificate: Certificate, key: bytes) -> Certificate:
     sweep = _sweep([*_texts(certificate), *_quoted(content)], mark)
     words = _vocabulary(certificate)
     content["redaction"] = "keyed digests"
+    digests = content["identity"].get("set_digests", {})
+    digests.update({name: mark(digest) for name, digest in digests.items()})
     content["worst_facts"] = [_fact(fact, mark) for fact in content["worst_facts"]]
     for entity in content["worst_entities"]:
         entity["entity"] = mark(entity["entity"])
@@ -110,6 +115,8 @@ def redact(certificate: Certificate, key: bytes) -> Certificate:
     for prompt in content["reproduction"].get("prompts", {}).get("shown", ()):
         prompt.update({name: mark(prompt[name]) for name in ("fact", "text")})
     plan = content["reproduction"]["plan"]
+    _redact_about(content, mark, sweep)
+    _redact_about(plan, mark, sweep)
     if "attacks" in plan:
         plan["attacks"] = _each_text(plan["attacks"], sweep)
     unnamed = Certificate.model_validate(content)
@@ -135,6 +142,7 @@ def _texts(certificate: Certificate) -> Iterator[str]:
     """The texts of facts and answers that the certificate shows as such."""
     for fact in certificate.worst_facts:
         yield from (fact.fact, fact.entity, fact.prompt, fact.answer, *fact.said.values())
+        yield fact.said_as_released or ""
     examples = certificate.image_examples
     for shown in examples.facts if examples else ():
         yield from (shown.fact, shown.entity, shown.prompt, shown.answer)
@@ -218,7 +226,17 @@ def _each_text(value: Any, change: Change) -> Any:
 
 def _fact(fact: dict[str, Any], mark: Change) -> dict[str, Any]:
     named = {name: mark(fact[name]) for name in _OF_A_FACT}
+    if "said_as_released" in fact:
+        named["said_as_released"] = mark(fact["said_as_released"])
     return fact | named | {"said": {arm: mark(said) for arm, said in fact["said"].items()}}
+
+
+def _redact_about(part: dict[str, Any], mark: Change, sweep: Change) -> None:
+    stated = part.get("about")
+    if isinstance(stated, dict):
+        part["about"] = {
+            name: (mark if name == "forget" else sweep)(said) for name, said in stated.items()
+        }
 
 
 def _redact_image_example(example: dict[str, Any], mark: Change) -> None:

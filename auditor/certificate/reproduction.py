@@ -8,6 +8,7 @@ from auditor.core.arms import Arm
 from auditor.core.messages import message
 from auditor.core.packages import installed_version
 from auditor.engine.audit import AuditOutcome
+from auditor.engine.shared_plan import shared_plan
 from auditor.models.asked import AskedFacts
 from auditor.store.environment import CPU
 
@@ -40,7 +41,7 @@ def reproduction(outcome: AuditOutcome, command: str) -> ReproductionPart:
     }
     return ReproductionPart(
         command=command,
-        plan=outcome.prepared.plan.model_dump(mode="json"),
+        plan=shared_plan(outcome.prepared.plan),
         seeds=outcome.prepared.plan.attack_seeds,
         versions={name: installed_version(name) for name in _REPORTED_PACKAGES},
         hardware=hardware,

@@ -12,12 +12,15 @@ from pydantic import Field, JsonValue, PrivateAttr, model_validator
 from auditor.certificate.distribution import DistributionPart, distribution
 from auditor.certificate.media import ImageExamplesPart
 from auditor.certificate.parts import ByArm, Part, absent
+from auditor.core.about import About
+from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
 from auditor.core.baselines import Baseline, is_retrained
-from auditor.core.facts import SetName
+from auditor.core.facts import SET_NAMES, FactSets, SetName
 from auditor.core.findings import AttackReport, Curve, Explanation, SelfCheck, SideFigure
 from auditor.core.hashing import digest, has_digest
 from auditor.core.messages import Message, naming, plain
+from auditor.core.paths import name_of_model
 from auditor.core.roles import ControlKind, Role, Status
 from auditor.models.manifest import Manifest
 from auditor.models.provenance import Provenance
@@ -96,6 +99,7 @@ class ArmPart(Part):
 
     arm: str
     path: str
+    """Name of the model on the hub, or of its folder without the place where that lies."""
     revision: str | None
     adapter: str | None
     dtype: str
@@ -111,6 +115,11 @@ class ArmPart(Part):
     built: Provenance | None = Field(default=None, exclude_if=absent)
     """How a baseline was built, as the file beside its weights declares; null: nothing is known."""
 
+    @property
+    def name(self) -> str:
+        """The model's name; certificates of earlier schemas have its whole path."""
+        return name_of_model(self.path)
+
     @model_validator(mode="after")
     def _built_so(self) -> "ArmPart":
         weights = Manifest(files=self.files).weights_digest
@@ -124,6 +133,15 @@ _OF_EVERY_KIND = frozenset(
     | {"trust_remote_code", "allow_pickle"}
 )
 """Settings of a model that models of every kind have."""
+
+
+def set_digests(sets: FactSets) -> dict[SetName, str]:
+    """Return the digest of each set that holds facts."""
+    return {
+        name: digest([fact.model_dump(mode="json") for fact in facts])
+        for name in SET_NAMES
+        if (facts := sets.named(name))
+    }
 
 
 def arm_options(settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -172,7 +190,10 @@ class IdentityPart(Part):
     arms: tuple[ArmPart, ...]
     facts_digest: str
     """Sha256 of the canonical JSON of the three sets."""
+    set_digests: dict[SetName, str] | None = Field(default=None, exclude_if=absent)
+    """Sha256 of the canonical JSON of each set that holds facts."""
     plan_digest: str
+    """Sha256 of the canonical JSON of the plan, as the certificate has it."""
     policy_digest: str
     """Digest of the policy as it was read, before any model was opened."""
     earlier_policies: tuple[str, ...]
@@ -514,6 +535,8 @@ class WorstFactPart(Part):
     k: ByArm
     said: dict[str, str]
     """Greedy answer of each arm under that attack."""
+    said_as_released: str | None = Field(default=None, exclude_if=absent)
+    """Greedy answer of the unlearned model without attack; absent where it was not recorded."""
 
 
 class WorstEntityPart(Part):
@@ -606,6 +629,8 @@ class Certificate(Part):
     schema_version: str = SCHEMA_VERSION
     certificate_id: str
     """Sha256 of the canonical JSON of everything but this field and ``timing``."""
+    about: About | None = Field(default=None, exclude_if=absent)
+    """What whoever made the audit says of it; nobody checked it."""
     verdict: VerdictPart
     identity: IdentityPart
     weights: WeightsPart | None = Field(default=None, exclude_if=absent)
@@ -649,6 +674,21 @@ class Certificate(Part):
         It is the id, if nobody edited the certificate.
         """
         return digest(self._identified)
+
+    @property
+    def audited(self) -> ArmPart | None:
+        """The model under audit."""
+        return next((arm for arm in self.identity.arms if arm.arm == Arm.UNLEARNED), None)
+
+    @property
+    def name(self) -> str | None:
+        """Name of the model under audit.
+
+        It is its title, or else that of its folder or on the hub.
+        """
+        if self.about is not None and self.about.title is not None:
+            return self.about.title
+        return None if self.audited is None else self.audited.name
 
     @property
     def is_unedited(self) -> bool:

@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 from rich.markup import escape
-from rich.table import Table
 
-from auditor.cli.console import OUT
+from auditor.cli.comparison_output import print_table, wrapping_table
+from auditor.cli.console import OUT, next_step
 from auditor.cli.options import json_option
 from auditor.core.errors import AuditorError
+from auditor.models.kind import KINDS
 
 
 @click.group("attacks")
@@ -20,8 +21,14 @@ def command() -> None:
 
 
 @command.command("list")
+@click.option("--family", metavar="FAMILY", help="Those of one family alone, as quantization.")
+@click.option(
+    "--kind",
+    type=click.Choice(KINDS.names()),
+    help="Those alone that attack one kind of model.",
+)
 @json_option
-def list_attacks(as_json: bool) -> None:
+def list_attacks(family: str | None, kind: str | None, as_json: bool) -> None:
     """List all installed attacks, and the plug-ins that do not load."""
     from auditor.attack import ATTACKS
 
@@ -32,20 +39,30 @@ def list_attacks(as_json: bool) -> None:
             entries.append(_summary(name))
         except AuditorError as error:
             broken[name] = str(error)
+    families = sorted({entry["family"] for entry in entries})
+    if family is not None and family not in families:
+        raise AuditorError(f"there is no family {family!r}; there are {', '.join(families)}.")
+    entries = [
+        entry
+        for entry in entries
+        if family in (None, entry["family"]) and (kind is None or kind in entry["kinds"])
+    ]
     if as_json:
         failures = [{"name": name, "error": error} for name, error in broken.items()]
         click.echo(json.dumps(entries + failures))
         return
-    table = Table("attack", "presets (profile, * = mandatory)", "what it does", box=None)
+    table = wrapping_table("attack", "presets (profile, * = mandatory)", "what it does")
+    table.columns[0].no_wrap = True
     for entry in entries:
         presets = ", ".join(
             f"{preset['name']} ({preset['profile']}{'*' if preset['role'] == 'mandatory' else ''})"
             for preset in entry["presets"]
         )
         table.add_row(*map(escape, (entry["name"], presets, entry["summary"])))
-    OUT.print(table)
+    print_table(table)
     for reason in broken.values():
         OUT.print(f"[red]broken:[/] {escape(reason)}")
+    next_step("auditor attacks show NAME, or name them in the plan (`attacks`)")
 
 
 @command.command("show")
@@ -69,10 +86,10 @@ def show(name: str, as_json: bool) -> None:
     for field, label in SECTIONS.items():
         if text := entry[field]:
             OUT.print(f"{label}: {escape(text)}\n", highlight=False)
-    table = Table("parameter", "type", "default", "meaning", box=None)
+    table = wrapping_table("parameter", "type", "default", "meaning")
     for parameter in described_parameters(settings):
         table.add_row(*map(escape, parameter))
-    OUT.print(table)
+    print_table(table)
     for preset in entry["presets"]:
         line = f"  {preset['name']}: from profile {preset['profile']}, {preset['role']}"
         OUT.print(escape(line), highlight=False)

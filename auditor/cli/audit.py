@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from auditor.cli.console import OUT, print_summary
+from auditor.cli.console import print_summary
 from auditor.cli.options import (
     capacity_options,
+    default_store,
     executor_options,
     json_option,
     out_option,
@@ -67,7 +68,7 @@ def command(
     certificate = audit(
         plan,
         out=out,
-        store=store,
+        store=store or default_store(out),
         reports=("html", *reports),
         redact=redact,
         executor=executor,
@@ -81,6 +82,5 @@ def command(
     if as_json:
         click.echo(json.dumps(certificate.document))
     else:
-        print_summary(certificate)
-        OUT.print(f"certificate: {out / 'certificate.html'} and {out / 'certificate.json'}")
+        print_summary(certificate, out)
     return certificate.verdict.exit_code

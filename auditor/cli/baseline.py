@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from pydantic import ValidationError
 
-from auditor.cli.console import OUT
+from auditor.cli.console import OUT, next_step
 from auditor.cli.options import json_option, quiet_option
 from auditor.cli.progress import chosen_progress
 from auditor.cli.sources import column_options, source_of
@@ -112,6 +112,7 @@ def build(
             markup=False,
             highlight=False,
         )
+    next_step("auditor plan PLAN, with these lines in it")
 
 
 @command.command("check")

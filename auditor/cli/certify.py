@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from auditor.cli.console import OUT, print_summary
+from auditor.cli.console import print_summary
 from auditor.cli.options import json_option, out_option, quiet_option, store_option
 from auditor.cli.progress import chosen_progress
 
@@ -59,6 +59,5 @@ def command(
     if as_json:
         click.echo(json.dumps(certificate.document))
     else:
-        print_summary(certificate)
-        OUT.print(f"certificate: {out / 'certificate.html'} and {out / 'certificate.json'}")
+        print_summary(certificate, out)
     return certificate.verdict.exit_code

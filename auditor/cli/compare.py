@@ -18,7 +18,7 @@ from auditor.cli.comparison_output import (
     wrapping_table,
     write_page,
 )
-from auditor.cli.console import OUT, foreign, worded
+from auditor.cli.console import OUT, foreign, next_step, worded
 from auditor.cli.options import json_option, place
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ WORSE, UNKNOWN = 1, 3
 @click.option(
     "--fail-if-worse",
     is_flag=True,
-    help="Exit with 1 if B's verdict is worse or an attack is newly named, and with 3 if neither "
-    "is so but the two are not comparable.",
+    help="Exit with 1 if B's verdict is worse or an attack newly finds a leak, and with 3 if "
+    "neither is so but figures or verdicts are not comparable.",
 )
 @json_option
 def command(
@@ -66,8 +66,9 @@ def command(
 ) -> int:
     """Compare two certificates, fact by fact where possible.
 
-    Says what changed from A to B. Where both have the same facts, original and retrained models and
-    the evidence of both is at hand, they are compared fact by fact. No signature is checked and
+    Says what changed from A to B. Two are comparable that have forget set, metric and original in
+    common. Where the retrained models are the same, too, and the evidence of both is at hand, they
+    are compared fact by fact. No signature is checked and
     nothing is worked out again: `auditor verify` does that for each.
     """
     from auditor.comparison.contrast import Given, compare
@@ -87,11 +88,12 @@ def command(
         click.echo(json.dumps(comparison.model_dump(mode="json")))
     else:
         _print(comparison)
+        next_step("auditor verify each; auditor compare A B --out change.html, for a reader")
     if not fail_if_worse:
         return 0
     if comparison.worse:
         return WORSE
-    return 0 if comparison.comparable else UNKNOWN
+    return 0 if comparison.verdicts_comparable else UNKNOWN
 
 
 def _print(comparison: "Comparison") -> None:
@@ -132,7 +134,14 @@ def _print_sameness(comparison: "Comparison") -> None:
         OUT.print(Text("\nNOT COMPARABLE: the figures below are not of one measure.", "bold red"))
         for obstacle in comparison.obstacles:
             OUT.print(Text(f"  - {obstacle.about}: ").append(worded(obstacle.message)))
-    _print_items("Worse in B", map(worded, comparison.worse), "bold red")
+    _print_items(
+        "Not the same, and no obstacle",
+        (f"{d.about}: {worded(d.message).plain}" for d in comparison.differences),
+    )
+    if comparison.verdicts_comparable:
+        _print_items("Worse in B", map(worded, comparison.worse), "bold red")
+    elif comparison.comparable:
+        OUT.print(Text("\nThe verdicts are of two rules; the figures can be compared.", "bold"))
     _print_items("Flags in A alone", comparison.flags_only_a)
     _print_items("Flags in B alone", comparison.flags_only_b)
     _print_items("Policy", (f"{c.name}: {_value(c.a)} -> {_value(c.b)}" for c in comparison.policy))
@@ -162,13 +171,13 @@ def _add_attack(table: Table, attack: "AttackChange") -> None:
         if side is None:
             table.add_row(label, name, "not in this certificate")
             continue
-        result = Text("named", "bold red") if side.named else Text("not named")
+        result = Text(side.outcome, "bold red" if side.named else "")
         if side.status != "measured":
             result = Text(f"{side.status}: ").append(
                 worded(side.reason, 200) if side.reason else Text("no reason")
             )
         if side.unmet:
-            result.append(foreign(f"; not met: {', '.join(side.unmet)}", 200))
+            result.append(foreign(f"; not met: {', '.join(side.unmet).replace('_', ' ')}", 200))
         rho = figure(side.rho)
         if side.rho is not None:
             rho += f" {bounds(side.rho_lower, side.rho_upper)}"

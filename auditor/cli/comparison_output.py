@@ -17,6 +17,9 @@ MISSING = "not measured"
 _PIPE_WIDTH = 160
 """Columns of a table that goes into a file or a pipe, which have no width of their own."""
 
+_WIDE = 110
+"""Columns from which an attack's label stands in one line."""
+
 VERDICT_STYLES = {"PASS": "bold green", "FAIL": "bold red"}
 
 
@@ -50,6 +53,27 @@ def wrapping_table(*headings: str) -> Table:
     for heading in headings:
         table.add_column(heading, overflow="fold")
     return table
+
+
+def table_width() -> int:
+    """Return the columns that a table has room for."""
+    return OUT.width if OUT.is_terminal else _PIPE_WIDTH
+
+
+def attack_cell(label: str, beside: str = "") -> str:
+    """Return an attack's label for a table.
+
+    It takes two lines where there is little room.
+
+    Args:
+        label: ``family/name variant``.
+        beside: what else is said of it, as its role.
+    """
+    attack, _, variant = label.partition(" ")
+    level = ", ".join(filter(None, (variant, beside)))
+    if table_width() >= _WIDE:
+        return f"{label}, {beside}" if beside else label
+    return f"{attack}\n  {level}" if level else attack
 
 
 def print_table(table: Table) -> None:

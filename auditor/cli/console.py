@@ -3,6 +3,7 @@
 Data go to standard output, everything else to standard error.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -15,8 +16,11 @@ from auditor.core.wording import sentence
 if TYPE_CHECKING:  # the certificate brings numpy and scipy, which `--help` does without
     from auditor.certificate.schema import Certificate, VerdictPart
 
-OUT = Console(soft_wrap=True)
-ERR = Console(stderr=True, soft_wrap=True)
+OUT = Console()
+ERR = Console(stderr=True)
+for _console in (OUT, ERR):
+    # on a terminal lines end between words; what goes into a file or a pipe is not broken at all
+    _console.soft_wrap = not _console.is_terminal
 
 _SENTENCE = 1200
 """Most characters of a sentence that are shown, since it may quote names of plugins and errors of
@@ -51,14 +55,49 @@ def worded(message: Message, limit: int = _SENTENCE) -> Text:
     return foreign(sentence(message), limit)
 
 
-def print_summary(certificate: "Certificate") -> None:
-    """Say the verdict and why, and what to be wary of."""
+def next_step(command: str, *, beside: bool = False) -> None:
+    """Say what to do next, as the last line of a command.
+
+    Args:
+        command: what to do.
+        beside: whether standard output is for other programs, so that it is said beside it, and on
+            a terminal alone.
+    """
+    console = ERR if beside else OUT
+    if not beside or ERR.is_terminal:
+        console.print(Text.assemble(("next", "bold"), ": ", foreign(command, _SENTENCE)))
+
+
+def print_summary(certificate: "Certificate", out: Path | None = None) -> None:
+    """Say the verdict and why, and last the first page's sheet.
+
+    Args:
+        certificate: what was decided.
+        out: folder in which it was written; None where it was not.
+    """
     print_verdict(certificate.verdict)
     for waiver in certificate.policy.waivers:
         said = f"{waiver.attack} until {waiver.until}: {waiver.reason} ({waiver.by})"
         OUT.print(Text.assemble("  ", ("waived", "yellow"), ": ", foreign(said, _SENTENCE)))
     for warning in certificate.warnings:
         OUT.print(Text.assemble("  ", ("warning", "yellow"), ": ", worded(warning)))
+    _print_sheet(certificate)
+    if out is not None:
+        files = f"{out / 'certificate.html'} and {out / 'certificate.json'}"
+        OUT.print(foreign(f"certificate: {files}", _SENTENCE))
+    style = _STYLES.get(certificate.verdict.verdict, "bold yellow")
+    name = foreign(f" {certificate.name or ''}".rstrip(), _SENTENCE)
+    OUT.print(Text.assemble((certificate.verdict.title, style), name))
+    if out is not None:
+        next_step(f"auditor view {out}; auditor sign {out / 'certificate.json'} --key KEY")
+
+
+def _print_sheet(certificate: "Certificate") -> None:
+    """Print the sheet of a certificate, as its other forms have it."""
+    from auditor.report import REPORTS
+
+    sheet = REPORTS.get("text").render(certificate, None)
+    OUT.print(Text(f"\n{sheet if isinstance(sheet, str) else sheet.decode()}"))
 
 
 def print_verdict(verdict: "VerdictPart") -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from auditor.cli.console import OUT, print_summary
+from auditor.cli.console import OUT, next_step, print_summary
 from auditor.cli.options import quiet_option
 from auditor.cli.progress import chosen_progress
 from auditor.core.errors import MeasurementError
@@ -68,6 +68,7 @@ def command(name: str, out: Path, quiet: bool) -> int:
         OUT.print(f"exit code of this audit: {certificate.verdict.exit_code}")
         OUT.print(f"certificate: {out / folder / 'certificate.html'}")
         verdicts.append(certificate.verdict.verdict)
+    next_step(f"auditor view {out}; auditor init plan.yaml, for models of your own")
     if verdicts != ["FAIL", "PASS"]:
         raise MeasurementError(
             f"the demo should end in FAIL and PASS, not {' and '.join(verdicts)}"

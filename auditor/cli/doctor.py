@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 import auditor
-from auditor.cli.console import OUT, foreign
+from auditor.cli.console import OUT, foreign, next_step
 from auditor.cli.options import json_option
 from auditor.core import extras
 from auditor.core.cache import cache_folder
@@ -45,6 +45,7 @@ def command(as_json: bool) -> int:
             mark = Text(*(("ok", "green") if check["ok"] else failed))
             table.add_row(mark, check["name"], foreign(check["found"], _SHOWN))
         OUT.print(table)
+        next_step("auditor demo, or auditor init plan.yaml")
     return 0 if all(check["ok"] or not check["needed"] for check in checks) else 2
 
 

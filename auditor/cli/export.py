@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from auditor.cli.console import OUT
+from auditor.cli.console import OUT, next_step
 from auditor.cli.options import json_option, place
 from auditor.core.errors import AuditorError
 
@@ -74,3 +74,4 @@ def command(
         click.echo(json.dumps({"file": str(target), "rows": rows.num_rows}))
         return
     OUT.print(f"{target}: {rows.num_rows:,} rows", markup=False, highlight=False)
+    next_step("read it with pandas or DuckDB; docs/python.md names the columns", beside=True)

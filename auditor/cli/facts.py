@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from rich.text import Text
 
-from auditor.cli.console import OUT, worded
+from auditor.cli.console import OUT, next_step, worded
 from auditor.cli.options import json_option
 from auditor.cli.sources import column_options, source_of
 from auditor.core.errors import AuditorError
@@ -280,3 +280,4 @@ def _print(report: "FactsReport") -> None:
         *((found, "warning", "yellow") for found in report.warnings),
     ):
         OUT.print(Text.assemble((word, style), ": ", worded(found)))
+    next_step("mend the facts" if report.void else "auditor plan PLAN, with these facts in it")

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import click
 
-from auditor.cli.console import OUT, foreign, print_verdict
+from auditor.cli.console import OUT, foreign, next_step, print_verdict
 from auditor.cli.evidence import check_trust, evidence_option, key_options, unsigned_option
 from auditor.cli.options import json_option
 from auditor.policy import is_ready_made
+
+_NEXT = {"PASS": "release exactly these files; auditor verify CERT --model DIR compares a folder"}
+_OTHERWISE = "let no release through; auditor render CERT --as text says what to do"
 
 
 @click.command("gate")
@@ -70,4 +73,5 @@ def command(
         OUT.print(f"signed by {', '.join(signers)}", highlight=False)
     else:
         OUT.print("[bold red]unsigned[/]: anybody may have written this certificate (no --key)")
+    next_step(_NEXT.get(gated.verdict.verdict, _OTHERWISE))
     return gated.verdict.exit_code

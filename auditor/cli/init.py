@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from auditor.cli.console import OUT
+from auditor.cli.console import OUT, next_step
 from auditor.core.errors import AuditorError
 from auditor.core.files import write_whole
 from auditor.data.benchmarks import BENCHMARKS
@@ -62,11 +62,12 @@ def command(path: Path, kind: str, benchmark: str | None, force: bool, **parts: 
         if given := [f"--{'data' if n == 'folder' else n}" for n, value in parts.items() if value]:
             raise AuditorError(f"{', '.join(given)}: of a plan for a --benchmark alone.")
         write_whole(path, kind_named(kind).template().encode())
-        OUT.print(f"{path}: fill in the models and the facts, then run `auditor plan {path}`.")
+        OUT.print(f"{path}: fill in the models and the facts.", highlight=False)
+        next_step(f"auditor plan {path}")
         return
     from auditor.cli.benchmark_plan import benchmark_plan
 
     text, lacking = benchmark_plan(benchmark, path.parent, **parts)
     write_whole(path, text.encode())
-    left = f"fill in {' and '.join(lacking)}, then run" if lacking else "run"
-    OUT.print(f"{path}: {left} `auditor plan {path}`.")
+    OUT.print(f"{path}: fill in {' and '.join(lacking) or 'nothing'}.", highlight=False)
+    next_step(f"auditor plan {path}")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from auditor.cli.console import OUT
+from auditor.cli.console import OUT, next_step
 from auditor.cli.options import json_option, passphrase_of, passphrase_option
 
 
@@ -37,3 +37,4 @@ def command(name: Path, kind: str, passphrase_file: Path | None, as_json: bool) 
     OUT.print(f"secret key: {private} (readable by you alone; keep it off the audited machine)")
     OUT.print(f"public key: {public} (give it to whoever verifies, by a way they trust)")
     OUT.print(f"key id: {keyid}", highlight=False)
+    next_step(f"auditor sign CERT --key {private}")

@@ -15,7 +15,7 @@ from auditor.cli.comparison_output import (
     wrapping_table,
     write_page,
 )
-from auditor.cli.console import OUT, foreign
+from auditor.cli.console import OUT, foreign, next_step
 from auditor.cli.options import json_option
 from auditor.core.errors import MalformedError
 
@@ -92,6 +92,7 @@ def _print(leaderboard: "Leaderboard") -> None:
                 foreign(", ".join(leaderboard.others), 400)
             )
         )
+    next_step("auditor verify each; auditor compare A B shows what tells two of them apart")
 
 
 def _print_group(number: int, group: "Group") -> None:

@@ -3,10 +3,13 @@
 import difflib
 import errno
 import importlib
+import os
+import sys
 import traceback
 from collections.abc import Sequence
 
 import click
+from click.shell_completion import CompletionItem
 
 from auditor import __version__
 from auditor.core.errors import AuditorError
@@ -17,6 +20,14 @@ from auditor.core.quiet import quiet_libraries
 from auditor.core.reading import UnfitFileError
 from auditor.core.text_safety import escape_unprintable
 
+PROGRAM = "auditor"
+"""Name of the command, however it was started."""
+COMPLETION_VARIABLE = "_AUDITOR_COMPLETE"
+"""Environment variable by which a shell asks for completions, of a call without arguments. It is
+never derived from how the program was started, and a call with arguments is a command whatever it
+says: 0 would be taken for a PASS."""
+_NO_VARIABLE = ""
+"""Name of no environment variable."""
 OK, FAILED_VERDICT, USAGE, UNDECIDED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 4, 130
 """Exit codes: PASS, FAIL, usage, INCONCLUSIVE or NOT AUDITABLE, an attack or the audit failed."""
 
@@ -88,6 +99,15 @@ class _Commands(click.Group):
         command: click.Command = importlib.import_module(module).command
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands that begin so, of which none is imported."""
+        commands = [
+            CompletionItem(name, help=said)
+            for name, said in SUMMARIES.items()
+            if name.startswith(incomplete)
+        ]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -124,9 +144,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     Errors are printed, never raised.
     """
     quiet_libraries()
+    given = sys.argv[1:] if arguments is None else arguments
+    completing = not given and bool(os.environ.get(COMPLETION_VARIABLE))
+    variable = COMPLETION_VARIABLE if completing else _NO_VARIABLE
     try:
         with interruptible():
-            result = cli.main(arguments, standalone_mode=False)
+            result = cli.main(given, PROGRAM, complete_var=variable, standalone_mode=False)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
@@ -137,6 +160,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         return _not_installed(error)
     except SystemExit as stop:  # a closed pipe, or a library that ends the process: no verdict
+        if completing:  # click ends the process when it has completed
+            return OK if stop.code == OK else USAGE
         click.echo(f"auditor: ended before it could finish (exit {stop.code})", err=True)
         return BROKEN
     except (KeyboardInterrupt, click.Abort):

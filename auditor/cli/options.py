@@ -12,6 +12,10 @@ from auditor.core.errors import AuditorError
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)(?:m|min))?(?:(\d+(?:\.\d+)?)s)?")
+EVIDENCE = "evidence"
+"""Name of the folder that evidence is in."""
+_JOBS = "jobs"
+"""Folder that every evidence store has."""
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -34,8 +38,24 @@ store_option = click.option(
     "--store",
     type=place,
     help="Evidence store, a folder or a URL (s3://bucket/folder); share it to measure nothing "
-    "twice.  [default: OUT/evidence]",
+    "twice.  [default: the folder evidence in OUT, or beside OUT where `auditor plan` made it]",
 )
+
+
+def default_store(out: Path, *, planning: bool = False) -> Path:
+    """Return the evidence store of an audit that names none.
+
+    It is where `auditor gate` looks for evidence: in the audit's folder, or one folder up. A plan
+    does not know in which folder its audit will be, and makes the latter.
+
+    Args:
+        out: Folder of the audit.
+        planning: Whether the audit is only planned.
+    """
+    within, beside = out / EVIDENCE, out.absolute().parent / EVIDENCE
+    if (within / _JOBS).is_dir():
+        return within
+    return beside if planning or (beside / _JOBS).is_dir() else within
 
 
 def seconds_of(

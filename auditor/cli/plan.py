@@ -12,9 +12,11 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from auditor.cli.console import OUT, foreign, worded
+from auditor.cli.comparison_output import attack_cell, print_table, wrapping_table
+from auditor.cli.console import OUT, foreign, next_step, worded
 from auditor.cli.options import (
     capacity_options,
+    default_store,
     executor_options,
     json_option,
     out_option,
@@ -64,13 +66,14 @@ def command(
     **options: Any,
 ) -> None:
     """Check a plan and estimate what it costs. Runs no attack."""
+    plan_file = options["plan_file"]
     plan = plan_from(options)  # its mistakes are found before torch is imported
     from auditor.api.auditing import plan as check
 
     planned = check(
         plan,
         out=out,
-        store=store,
+        store=store or default_store(out, planning=True),
         pilot=pilot,
         executor=executor,
         workers=workers,
@@ -95,7 +98,7 @@ def command(
         }
         click.echo(json.dumps(report))
         return
-    OUT.print(_table(planned.costs, planned.machine))
+    print_table(_table(planned.costs, planned.machine))
     counts = ", ".join(f"{len(prepared.sets.named(name))} {name}" for name in _SETS)
     OUT.print(f"facts: {counts}; in all about {_duration(sum(e.seconds for e in planned.costs))}")
     for line in _machine_lines(planned):
@@ -105,24 +108,23 @@ def command(
         OUT.print(line, highlight=False)
     for warning in planned.warnings:
         OUT.print(Text.assemble(("warning", "yellow"), ": ", worded(warning)))
+    next_step(f"auditor audit {plan_file}" if plan_file else "auditor audit, with these options")
 
 
 def _table(costs: Sequence[Any], machine: Any) -> Table:
     """The variants with what each needs."""
     on_host = not machine.gpus
-    table = Table(
-        "attack", "role", "jobs to do", "forward tokens", "memory", "rough time", box=None
-    )
+    table = wrapping_table("attack", "jobs to do", "tokens", "memory", "rough time")
+    table.columns[0].no_wrap = True
     for entry in costs:
+        label = attack_cell(entry.label, entry.role)
         if entry.unavailable:
-            table.add_row(
-                entry.label, entry.role, foreign(f"unavailable: {sentence(entry.unavailable)}", 600)
-            )
+            why = foreign(f"unavailable: {sentence(entry.unavailable)}", 600)
+            table.add_row(label, "-", "-", "-", why)
             continue
         beside = entry.host_bytes + machine.libraries if on_host else 0
         table.add_row(
-            entry.label,
-            entry.role,
+            label,
             f"{entry.jobs - entry.done} of {entry.jobs}",
             f"{entry.forward_tokens:,}",
             f"{(entry.memory_bytes + beside) / 1e9:.2f} GB",
@@ -151,6 +153,8 @@ def _machine_lines(planned: Any) -> list[str]:
     disk = max((entry.disk_bytes for entry in costs), default=0)
     if machine.gpus:
         lines.append(f"beside: {host / 1e9:.1f} GB of main memory, {disk / 1e9:.1f} GB of disk")
+    if stored := sum(entry.stored_bytes for entry in costs):
+        lines.append(f"kept in the store: {stored / 1e9:.2f} GB of quantized copies, at most")
     if machine.stated:
         lines.append("times are by published figures of the accelerator, and were not measured")
     elif planned.finished:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from auditor.cli.console import ERR
 from auditor.core.baselines import Baseline
 from auditor.core.errors import AuditorError
 from auditor.models.kind import KINDS, all_kinds
@@ -13,6 +14,8 @@ from auditor.models.kind import KINDS, all_kinds
 if TYPE_CHECKING:
     from auditor.engine.plan import AuditPlan
 
+IN_PLACE = ("policy", "profile", "controls")
+"""Options that stand in place of what a plan file says."""
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _OF_ALL_MODELS = ("kind", "dtype", "tokenizer", "device_map", "allow_pickle", "trust_remote_code")
@@ -56,7 +59,8 @@ def plan_options(command: Command) -> Command:
             click.option(
                 "--profile",
                 type=click.Choice(["quick", "standard", "exhaustive"]),
-                help="Ready-made set of attacks.  [default: quick]",
+                help="Ready-made set of attacks; stands in place of what a plan file says.  "
+                "[default: quick]",
             ),
             click.option(
                 "--dtype",
@@ -66,14 +70,14 @@ def plan_options(command: Command) -> Command:
             click.option(
                 "--controls/--no-controls",
                 default=None,
-                help="Make positive controls that the mandatory attacks must find; may stand "
-                "beside a plan file.  [default: in the profile exhaustive]",
+                help="Make positive controls that the mandatory attacks must find; stands in "
+                "place of what a plan file says.  [default: in the profile exhaustive]",
             ),
             click.option(
                 "--policy",
                 metavar="POLICY",
-                help="What decides: a file, or one of `auditor policy list`; may stand beside a "
-                "plan file that has no policy of its own.",
+                help="What decides: a file, or one of `auditor policy list`; stands in place of "
+                "what a plan file says.",
             ),
             click.option(
                 "--tokenizer",
@@ -104,8 +108,8 @@ def plan_from(options: dict[str, Any]) -> "AuditPlan":
 
     It is checked as far as no model is needed.
 
-    The policy, and whether controls are run, may be said beside a plan file, too: the plan that an
-    audit leaves in its folder has both.
+    Policy, profile, and whether controls are run may be said beside a plan file, too, and stand in
+    place of what it says: the plan that an audit leaves in its folder has all three.
 
     Raises:
         AuditorError: A file and flags are given at once, something is missing, or something in the
@@ -114,8 +118,9 @@ def plan_from(options: dict[str, Any]) -> "AuditPlan":
     from auditor.engine.plan import read_plan
     from auditor.engine.plan_checks import check_plan
 
-    plan_file, controls = options.pop("plan_file"), options.pop("controls")
-    policy = options.pop("policy")
+    plan_file = options.pop("plan_file")
+    said = {name: options.pop(name, None) for name in IN_PLACE}
+    said = {name: value for name, value in said.items() if value is not None}
     given = {name: value for name, value in options.items() if value}
     if plan_file is not None:
         if given:
@@ -124,7 +129,10 @@ def plan_from(options: dict[str, Any]) -> "AuditPlan":
                 f"{flags} cannot be combined with a plan file; change {plan_file} instead, so that "
                 "the plan stays the record of what was run."
             )
-        content = read_plan(plan_file, policy=policy, controls=controls)
+        content = read_plan(plan_file)
+        for name in said.keys() & content.keys():
+            ERR.print(f"--{name} stands in place of `{name}` in the plan.", highlight=False)
+        content = read_plan(plan_file, said)
         return check_plan(content, str(plan_file), plan_file.parent.resolve())
     needed = ("unlearned", "original", "forget")
     missing = [f"--{name}" for name in needed if name not in given]
@@ -148,9 +156,6 @@ def plan_from(options: dict[str, Any]) -> "AuditPlan":
         value = given.get(flag.name.removeprefix("--").replace("-", "_"))
         if value is not None:
             content.setdefault(flag.section, {})[flag.key] = value
-    content |= {name: given[name] for name in ("profile", "baseline") if name in given}
-    if controls is not None:
-        content["controls"] = controls
-    if policy is not None:
-        content["policy"] = policy
+    content |= {"baseline": given["baseline"]} if "baseline" in given else {}
+    content |= said
     return check_plan(content, "the command line", Path.cwd())

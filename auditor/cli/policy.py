@@ -4,7 +4,7 @@ import json
 
 import click
 
-from auditor.cli.console import OUT, foreign
+from auditor.cli.console import OUT, foreign, next_step
 from auditor.cli.options import json_option
 from auditor.policy import load_policy, ready_made
 
@@ -27,6 +27,7 @@ def list_policies(as_json: bool) -> None:
         limits += f"{policy.minimum_retrained} retrained model(s)"
         days = f", valid for {policy.valid_days} days" if policy.valid_days else ""
         OUT.print(f"[bold]{name}[/]: {limits}{days}", highlight=False)
+    next_step("auditor policy show NAME; auditor audit PLAN --policy NAME")
 
 
 @command.command("show")
@@ -40,18 +41,20 @@ def show_policy(name: str) -> None:
 
 
 @command.command("check")
-@click.argument("policy", metavar="POLICY.yaml")
+@click.argument("policies", metavar="POLICY.yaml...", nargs=-1, required=True)
 @json_option
-def check_policy(policy: str, as_json: bool) -> None:
-    """Check a policy and print its digest, which a certificate names."""
-    checked = load_policy(policy)
-    if as_json:
-        content = checked.model_dump(mode="json") | {"digest": checked.digest}
-        click.echo(json.dumps(content))
-        return
-    OUT.print(foreign(f"{checked.name}: a valid policy"))
-    OUT.print(f"digest: {checked.digest}", highlight=False)
-    for waiver in checked.waivers:
-        OUT.print(
-            foreign(f"waives {waiver.attack} until {waiver.until}: {waiver.reason} ({waiver.by})")
-        )
+def check_policy(policies: tuple[str, ...], as_json: bool) -> None:
+    """Check policies and print their digests, which certificates name."""
+    for policy in policies:
+        checked = load_policy(policy)
+        if as_json:
+            content = checked.model_dump(mode="json") | {"digest": checked.digest}
+            click.echo(json.dumps(content))
+            continue
+        OUT.print(foreign(f"{checked.name}: a valid policy"))
+        OUT.print(f"digest: {checked.digest}", highlight=False)
+        for waiver in checked.waivers:
+            said = f"{waiver.reason} ({waiver.by})"
+            OUT.print(foreign(f"waives {waiver.attack} until {waiver.until}: {said}"))
+    if not as_json:
+        next_step(f"auditor audit PLAN --policy {policies[-1]}")

@@ -9,7 +9,7 @@ import click
 from auditor.certificate.files import write_certificate
 from auditor.certificate.redaction import redact
 from auditor.certificate.schema import Certificate
-from auditor.cli.console import ERR, OUT
+from auditor.cli.console import ERR, OUT, next_step
 from auditor.cli.evidence import key_options
 from auditor.cli.options import json_option
 from auditor.core.errors import AuditorError
@@ -85,6 +85,7 @@ def command(
         return
     for path in written.values():
         OUT.print(path, markup=False, highlight=False)
+    next_step("open or pass on what was written; the JSON file is the certificate", beside=True)
 
 
 def _print_forms(as_json: bool) -> None:
@@ -165,5 +166,4 @@ def _write(
     if form == ITSELF:
         write_certificate(certificate, target)
     else:
-        text = REPORTS.get(form).render(certificate, signatures)
-        write_whole(target, text.encode())
+        write_whole(target, REPORTS.get(form).written(certificate, signatures))

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from auditor.certificate.schema import Certificate
-from auditor.cli.console import OUT
+from auditor.cli.console import OUT, next_step
 from auditor.cli.options import json_option, passphrase_of, passphrase_option
 from auditor.core.errors import AuditorError, MalformedError
 from auditor.core.files import write_whole
@@ -34,7 +34,7 @@ def command(
 
     The certificate becomes the predicate of an in-toto statement about the audited models, in a
     DSSE envelope. A certificate whose content does not match its id is not signed, and no file is
-    written over but an envelope of another certificate.
+    written over but an envelope of another certificate. The page beside it says who signed, then.
     """
     if (key is None) == (not sigstore):
         raise AuditorError("give either --key with your secret key, or --sigstore.")
@@ -43,12 +43,40 @@ def command(
         written = _keyless(certificate_file, out)
     else:
         written, said = _with_key(certificate_file, key, passphrase_of(passphrase_file), out)
+    page = _page_again(written)
     if as_json:
         click.echo(json.dumps({"file": str(written), **said}))
         return
     OUT.print(str(written), markup=False, highlight=False)
     for name, value in said.items():
         OUT.print(f"{name}: {value}", markup=False, highlight=False)
+    if page is not None:
+        OUT.print(f"rendered again, with its signatures: {page}", markup=False, highlight=False)
+    if key is not None:
+        next_step(f"auditor verify {written} --key PUBLIC-KEY")
+
+
+def _page_again(written: Path) -> Path | None:
+    """Render the page beside an envelope again, with its signatures.
+
+    Returns:
+        The page; None where there is none of this certificate, or the file is no envelope.
+    """
+    from auditor.report import REPORTS, Signatures
+    from auditor.signing.reading import read
+
+    page = written.with_name(written.name.removesuffix(_SUFFIX) + ".html")
+    if not written.name.endswith(_SUFFIX) or not page.is_file():
+        return None
+    certificate, keys = read(written)
+    if keys is None or certificate.certificate_id.encode() not in page.read_bytes():
+        return None
+    try:
+        content = REPORTS.get("html").written(certificate, Signatures(keys, checked=False))
+    except AuditorError:  # what draws the page is not installed; it is signed all the same
+        return None
+    write_whole(page, content)
+    return page
 
 
 def _with_key(

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from auditor.cli.console import OUT
+from auditor.cli.console import OUT, next_step
 from auditor.cli.options import json_option, quiet_option
 from auditor.cli.progress import chosen_progress
 
@@ -69,9 +69,19 @@ def list_worlds(as_json: bool) -> None:
     help="Unpack nothing that ships with the package: train shapes too, which takes about 45 "
     "minutes, into a folder of its own.",
 )
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Copy the models and the facts into this folder: models/NAME, data/forget.jsonl.",
+)
 @quiet_option
 def build(
-    name: str, only: tuple[str, ...], cache: Path | None, from_scratch: bool, quiet: bool
+    name: str,
+    only: tuple[str, ...],
+    cache: Path | None,
+    from_scratch: bool,
+    out: Path | None,
+    quiet: bool,
 ) -> None:
     """Build what is missing of a world (NAME, by default people).
 
@@ -80,8 +90,17 @@ def build(
     from auditor.testbeds import catalogue as worlds
 
     world = worlds.build(name, cache, only or None, chosen_progress(quiet), from_scratch)
+    if out is not None:
+        wanted = only or world.recipe.models
+        world.copy_to(out, wanted)
+        for model in wanted:
+            OUT.print(f"{model}: {out / 'models' / model}", soft_wrap=True)
+        OUT.print(f"facts: {out / 'data'}", soft_wrap=True)
+        next_step("auditor init plan.yaml")
+        return
     for model in world.built():
         OUT.print(f"{model}: {world.model_path(model)}")
+    next_step(f"auditor demo --world {name}")
 
 
 @command.command("pack", hidden=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.text import Text
 
-from auditor.cli.console import OUT, foreign
+from auditor.cli.console import OUT, foreign, next_step
 from auditor.cli.evidence import check_trust, evidence_option, key_options, unsigned_option
 from auditor.cli.options import json_option, quiet_option
 from auditor.cli.progress import chosen_progress
@@ -94,6 +94,7 @@ def command(
         OUT.print(_UNPROVED)
     resting = "rest on the signature alone" if done.signers else "rest on nobody's signature"
     OUT.print(foreign(f"{', '.join(done.signature_alone)}: {resting}", _LISTED, "dim"))
+    next_step(f"auditor gate {certificate_file} --policy release-gate, with the same keys")
     return 0
 
 

@@ -15,7 +15,7 @@ from auditor.core.reading import parse_json, read_regular
 from auditor.core.text_safety import path_text
 from auditor.signing.reading import read
 
-_OF_A_STORE = ("audits", "failures", "inputs", "jobs", "positive-controls")
+_OF_A_STORE = ("audits", "derived-models", "failures", "inputs", "jobs", "positive-controls")
 """Folders of an evidence store, in which no certificates are looked for."""
 
 

@@ -11,6 +11,8 @@ from auditor.certificate.schema import Certificate, MatrixRow
 from auditor.comparison.order import place, utility_state
 from auditor.comparison.pairing import Audit, pair
 from auditor.comparison.sameness import (
+    differences,
+    forget_digest,
     model_changes,
     obstacles,
     policy_changes,
@@ -21,6 +23,7 @@ from auditor.comparison.schema import (
     AttackSide,
     Comparison,
     Obstacle,
+    Outcome,
     PairedDifference,
     PairedPart,
     Side,
@@ -35,10 +38,15 @@ from auditor.store.places import Place, open_place
 
 Item = TypeVar("Item")
 
-_DIFFERENCE = {"facts", "primary metric"}
+_DIFFERENCE = {"forget set", "primary metric"}
 """Aspects that must be the same for any difference of knowledge."""
 _RESIDUAL = _DIFFERENCE | {"original model", "retrained models", "scope"}
 """Aspects that must be the same for a difference of residual knowledge."""
+_UTILITY = {"forget set", "retain set", "primary metric"}
+"""Aspects that must be the same for a difference of knowledge of the retain set; certificates of
+earlier schemas tell the sets not apart."""
+_VERDICT = {"scope", "policy"}
+"""Aspects that must be the same for two verdicts to be of one rule."""
 _PAIRED = _DIFFERENCE | {"original model", "retrained models"}
 
 
@@ -66,21 +74,25 @@ def compare(a: Given, b: Given) -> Comparison:
     Raises:
         AuditorError: evidence that was named is missing or was changed.
     """
-    found = obstacles(a.certificate, b.certificate)
+    hindering = obstacles(a.certificate, b.certificate)
+    others = differences(a.certificate, b.certificate)
+    found = (*hindering, *others)
     rows = [{row.label: row for row in given.certificate.matrix} for given in (a, b)]
     shared = [label for label in rows[0] if label in rows[1]]
-    paired, differences = _paired(a, b, found, [x for x in shared if _pairable(rows, x)])
+    paired, by_attack = _paired(a, b, found, [x for x in shared if _pairable(rows, x)])
     differing: set[str] = {obstacle.about for obstacle in found}
     attacks = tuple(
-        _attack(rows[0].get(label), rows[1].get(label), differing, differences.get(label))
+        _attack(rows[0].get(label), rows[1].get(label), differing, by_attack.get(label))
         for label in dict.fromkeys((*rows[0], *rows[1]))
     )
     one, other = a.certificate, b.certificate
     return Comparison(
         a=_side(a),
         b=_side(b),
-        comparable=not found,
-        obstacles=found,
+        comparable=not hindering,
+        verdicts_comparable=not hindering and not differing & _VERDICT,
+        obstacles=hindering,
+        differences=others,
         worse=_worse(one, other, attacks),
         flags_only_a=_only(one.verdict.flags, other.verdict.flags),
         flags_only_b=_only(other.verdict.flags, one.verdict.flags),
@@ -107,7 +119,7 @@ def _side(given: Given) -> Side:
         primary_metric=certificate.scope.primary_metric,
         scope=certificate.scope.scope,
         facts=forget.facts if forget else None,
-        facts_digest=certificate.identity.facts_digest,
+        facts_digest=forget_digest(certificate),
         policy=certificate.policy.name,
         policy_digest=certificate.identity.policy_digest,
         residual_lower=certificate.uncertainty.residual_lower,
@@ -200,6 +212,7 @@ def _attack_side(row: MatrixRow | None) -> AttackSide | None:
     figures = row.figures if measured else None
     return AttackSide(
         status=row.status,
+        outcome=_outcome(row),
         reason=row.reason,
         role=row.role,
         metric=row.metric,
@@ -216,6 +229,16 @@ def _attack_side(row: MatrixRow | None) -> AttackSide | None:
         leak_upper=figures.leak.upper if figures else None,
         unmet=tuple(_unmet(row)),
     )
+
+
+def _outcome(row: MatrixRow) -> Outcome:
+    """Return the outcome of an attack, as its certificate's page words it."""
+    if row.status is not Status.MEASURED:
+        return "failed" if row.status is Status.FAILED else "unavailable"
+    if row.named:
+        return "leak found"
+    read = all(reading.figures is not None and reading.gates for reading in row.readings)
+    return "within margin" if read and all(gate.met for gate in row.gates) else "undecided"
 
 
 def _unmet(row: MatrixRow) -> Iterator[str]:
@@ -239,7 +262,7 @@ def _utility(a: Certificate, b: Certificate, differing: set[str]) -> UtilityChan
         original_a=one.mean_original if one else None,
         original_b=other.mean_original if other else None,
         change=other.mean_unlearned - one.mean_unlearned
-        if one and other and not differing & _DIFFERENCE
+        if one and other and not differing & _UTILITY
         else None,
     )
 

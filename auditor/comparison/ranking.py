@@ -12,8 +12,7 @@ from auditor.certificate.parts import Part
 from auditor.certificate.schema import Certificate
 from auditor.comparison.collection import Collected, Rejected
 from auditor.comparison.order import place, utility_state
-from auditor.comparison.sameness import original_digest, retrained_digests
-from auditor.core.arms import Arm
+from auditor.comparison.sameness import forget_digest, original_digest, retrained_digests
 from auditor.core.hashing import digest
 from auditor.core.roles import Role, Status
 
@@ -109,7 +108,7 @@ def _measure(certificate: Certificate) -> tuple[str | None, ...]:
     policy = certificate.policy
     demanded = policy.model_dump(mode="json", exclude={"advisory", "reported"})
     return (
-        certificate.identity.facts_digest,
+        forget_digest(certificate),
         original_digest(certificate),
         certificate.scope.primary_metric,
         *certificate.scope.deciding_metrics,
@@ -127,7 +126,7 @@ def _group(members: Sequence[Collected]) -> Group:
         tied = position and _merit(one.certificate) == _merit(ordered[position - 1].certificate)
         entries.append(_entry(one, entries[-1].rank if tied else position + 1))
     return Group(
-        facts_digest=first.identity.facts_digest,
+        facts_digest=forget_digest(first),
         original_digest=original_digest(first),
         primary_metric=first.scope.primary_metric,
         scope=first.scope.scope,
@@ -180,7 +179,7 @@ def _entry(one: Collected, rank: int) -> Entry:
         paths=one.paths,
         certificate_id=certificate.certificate_id,
         claimed_keys=one.claimed_keys,
-        model=next((a.path for a in certificate.identity.arms if a.arm == Arm.UNLEARNED), None),
+        model=certificate.name,
         verdict=certificate.verdict.verdict,
         flags=certificate.verdict.qualifiers,
         residual_lower=certificate.uncertainty.residual_lower,

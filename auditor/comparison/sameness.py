@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from auditor.certificate.schema import ArmPart, Certificate
 from auditor.comparison.schema import Aspect, ModelChange, Obstacle, ValueChange
 from auditor.core.arms import Arm
+from auditor.core.facts import SetName
 from auditor.core.messages import Message, message
 
 _FIGURES = (
@@ -36,10 +37,19 @@ def original_digest(certificate: Certificate) -> str | None:
     return _digest(certificate.identity.arms, Arm.ORIGINAL)
 
 
+def forget_digest(certificate: Certificate) -> str:
+    """Return the digest of the forget set.
+
+    Earlier certificates have one digest of all three sets, which stands for it.
+    """
+    identity = certificate.identity
+    return (identity.set_digests or {}).get("forget", identity.facts_digest)
+
+
 def obstacles(a: Certificate, b: Certificate) -> tuple[Obstacle, ...]:
     """Return the aspects that make figures of two certificates incomparable."""
     found: list[tuple[bool, Aspect, Message]] = [
-        (a.identity.facts_digest != b.identity.facts_digest, "facts", message("other_facts")),
+        (_other_set(a, b, "forget"), "forget set", message("other_facts")),
         (
             a.scope.primary_metric != b.scope.primary_metric,
             "primary metric",
@@ -52,14 +62,23 @@ def obstacles(a: Certificate, b: Certificate) -> tuple[Obstacle, ...]:
         ),
         (original_digest(a) != original_digest(b), "original model", message("other_original")),
         (
-            retrained_digests(a) != retrained_digests(b),
-            "retrained models",
-            message("other_retrained"),
-        ),
-        (
             a.verdict.baseline != b.verdict.baseline,
             "baseline",
             message("other_baseline", a=a.verdict.baseline.value, b=b.verdict.baseline.value),
+        ),
+    ]
+    return _those(found)
+
+
+def differences(a: Certificate, b: Certificate) -> tuple[Obstacle, ...]:
+    """Return the aspects that differ and leave figures comparable."""
+    found: list[tuple[bool, Aspect, Message]] = [
+        (_other_set(a, b, "retain"), "retain set", message("other_retain")),
+        (_other_set(a, b, "holdout"), "holdout set", message("other_holdout")),
+        (
+            retrained_digests(a) != retrained_digests(b),
+            "retrained models",
+            message("other_retrained"),
         ),
         (
             a.scope.scope != b.scope.scope,
@@ -72,7 +91,24 @@ def obstacles(a: Certificate, b: Certificate) -> tuple[Obstacle, ...]:
             message("other_policy"),
         ),
     ]
+    return _those(found)
+
+
+def _those(found: Sequence[tuple[bool, Aspect, Message]]) -> tuple[Obstacle, ...]:
     return tuple(Obstacle(about=about, message=said) for differs, about, said in found if differs)
+
+
+def _other_set(a: Certificate, b: Certificate, name: SetName) -> bool:
+    """Whether two audits are known to have other facts in a set.
+
+    Where a certificate has one digest of all sets, it speaks of the forget set alone.
+    """
+    if a.identity.facts_digest == b.identity.facts_digest:
+        return False
+    one, other = a.identity.set_digests, b.identity.set_digests
+    if one is None or other is None:
+        return name == "forget"
+    return one.get(name) != other.get(name)
 
 
 def policy_changes(a: Certificate, b: Certificate) -> tuple[ValueChange, ...]:
@@ -122,8 +158,8 @@ def model_changes(a: Certificate, b: Certificate) -> tuple[ModelChange, ...]:
         one, other = before.get(name), after.get(name)
         return ModelChange(
             arm=name,
-            path_a=one.path if one else None,
-            path_b=other.path if other else None,
+            path_a=one.name if one else None,
+            path_b=other.name if other else None,
             digest_a=one.digest if one else None,
             digest_b=other.digest if other else None,
             same=one is not None and other is not None and one.digest == other.digest,

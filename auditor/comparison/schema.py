@@ -11,7 +11,9 @@ from auditor.core.messages import Message
 from auditor.core.roles import Role, Status
 
 Aspect = Literal[
-    "facts",
+    "forget set",
+    "retain set",
+    "holdout set",
     "original model",
     "retrained models",
     "baseline",
@@ -20,7 +22,9 @@ Aspect = Literal[
     "scope",
     "policy",
 ]
-"""Aspects that two certificates must share for their figures to be of one measure."""
+"""Aspects in which two certificates may differ."""
+Outcome = Literal["leak found", "within margin", "undecided", "failed", "unavailable"]
+"""Outcome of an attack, in the words of the certificate's page."""
 
 
 class Side(Part):
@@ -37,6 +41,7 @@ class Side(Part):
     facts: int | None
     """Number of facts in the forget set."""
     facts_digest: str
+    """Digest of the forget set; of all three sets in certificates of earlier schemas."""
     policy: str
     policy_digest: str
     residual_lower: float | None
@@ -48,7 +53,7 @@ class Side(Part):
 
 
 class Obstacle(Part):
-    """A difference that makes figures of two certificates incomparable."""
+    """A difference between what two certificates measured, or how they decided."""
 
     about: Aspect
     message: Message
@@ -81,6 +86,7 @@ class AttackSide(Part):
     """
 
     status: Status
+    outcome: Outcome
     reason: Message | None
     role: Role
     metric: str
@@ -194,9 +200,14 @@ class Comparison(Part):
     a: Side
     b: Side
     comparable: bool
-    """Whether facts, original and retrained models, primary metric, scope and policy are the same.
-    """
+    """Whether forget set, primary metric and what it reads with, original model and baseline are
+    the same, so that figures are of one measure."""
+    verdicts_comparable: bool
+    """Whether scope and policy are the same, too, so that verdicts are of one rule."""
     obstacles: tuple[Obstacle, ...]
+    """Differences that make figures incomparable."""
+    differences: tuple[Obstacle, ...]
+    """Further differences, with which figures of the forget set can still be compared."""
     worse: tuple[Message, ...]
     """Ways in which B is worse than A: its verdict, or an attack that is newly named."""
     flags_only_a: tuple[str, ...]

@@ -9,7 +9,7 @@ from auditor.core.packages import NOT_INSTALLED, installed_version
 
 DISTRIBUTION = "unlearning-auditor"
 
-EXTRAS = ("audit", "images", "inception", "sigstore", "ray", "object-storage")
+EXTRAS = ("audit", "gguf", "images", "inception", "sigstore", "ray", "object-storage", "inspect")
 """Extras for users, in the order in which one of them is suggested."""
 
 _DISTRIBUTIONS = {"sklearn": "scikit-learn"}

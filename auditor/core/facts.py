@@ -7,6 +7,8 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
 SetName = Literal["forget", "retain", "holdout"]
 """Sets of facts: `forget` must be gone, `retain` must stay, `holdout` was never seen by any arm."""
+SET_NAMES: tuple[SetName, ...] = ("forget", "retain", "holdout")
+"""Names of the sets, in their order."""
 
 
 _BLANK = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})

@@ -47,9 +47,20 @@ def located_model(text: str, root: Path | None) -> str:
         text: A path or a name. What is no directory, and does not begin like a path, is a name.
         root: The folder at which relative paths start; None leaves the text as it is.
     """
-    if root is None or not (text.startswith((".", "~")) or (root / text).is_dir()):
+    if root is None or not (text.startswith((".", "~")) or _is_folder(root / text)):
         return text
     return located_file(text, root)
+
+
+def _is_folder(path: Path) -> bool:
+    """Return whether a folder is there.
+
+    None is where no name may be as long.
+    """
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def root_of(info: ValidationInfo) -> Path | None:
@@ -58,6 +69,17 @@ def root_of(info: ValidationInfo) -> Path | None:
     None means that no folder was given.
     """
     return info.context.get(ROOT) if isinstance(info.context, Mapping) else None
+
+
+def name_of_file(text: str) -> str:
+    """Return the last part of a file's path."""
+    return Path(text).name or text
+
+
+def name_of_model(text: str) -> str:
+    """Return a model's name on the hub, or that of its folder."""
+    on_hub = text.count("/") <= 1 and not text.startswith((".", "~", "/"))
+    return text if on_hub else name_of_file(text)
 
 
 def _file(text: str, info: ValidationInfo) -> str:
@@ -94,6 +116,8 @@ LOCATED: Mapping[PathType, Callable[[str, Path | None], str]] = {
     "model": located_model,
 }
 """Functions that make a path of each type whole."""
+NAMES: Mapping[PathType, Callable[[str], str]] = {"file": name_of_file, "model": name_of_model}
+"""Functions that leave of a path of each type what says nothing of the machine."""
 
 
 def path_type(annotation: Any, metadata: Sequence[Any] = ()) -> PathType | None:

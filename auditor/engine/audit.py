@@ -13,7 +13,6 @@ from auditor.core.findings import AttackReport
 from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
 from auditor.core.roles import Role, Status
-from auditor.data.folds import names_entities
 from auditor.engine.attack_report import attack_report
 from auditor.engine.executors.base import Executor, LabelledJob
 from auditor.engine.expansion import Variant, suited
@@ -162,7 +161,7 @@ def _evidence(
     lacking = None
     if variant.role is Role.MANDATORY:
         parameters = attack.parameters.model_dump(mode="json")
-        policy = suited(plan.policy, entities=names_entities(prepared.sets.forget))
+        policy = suited(plan.policy, entities=prepared.entities, experts=prepared.experts)
         lacking = shortfall(policy, variant.label, parameters)
     if missing is not None:
         status, reason = missing

@@ -22,7 +22,7 @@ from auditor.metrics.metric import METRICS
 from auditor.models.kind import Workload
 from auditor.models.manifest import Location
 from auditor.models.shape import Shape
-from auditor.models.spec import TOKEN_BUDGET
+from auditor.models.spec import LOGITS_BUDGET, TOKEN_BUDGET
 from auditor.policy import AS_IS
 from auditor.store.base import EvidenceStore
 
@@ -34,6 +34,8 @@ _BACKWARD = 24
 """Numbers of the size of a state that each block keeps of a token for a backward pass."""
 _FLOAT_ROWS = 1024
 """Answer positions whose logits are turned to float32 at a time."""
+_FLOAT = 4
+"""Bytes of a logit as it is made."""
 _FLOATS = 12
 """Bytes of each of these logits: three copies in float32."""
 _KERNELS = 30
@@ -59,11 +61,13 @@ class Need(NamedTuple):
     host: int
     """Bytes of main memory beside."""
     disk: int
-    """Bytes of scratch files."""
+    """Bytes that are written to disk, scratch files and what stays."""
     seconds: float
     """Seconds on the machine, by the sizes of what is computed alone."""
     only_read: bool = True
     """Whether weights are only read, so that a part of them may lie in main memory."""
+    stored: int = 0
+    """Bytes of a copy that stays in the store, for other jobs on the model."""
 
 
 def need(
@@ -93,29 +97,41 @@ def need(
     beside = own.kept * shape.linear + own.trained * shape.parameters
     beside += own.rank * shape.sides * _LOW_RANK + own.embeddings * shape.embeddings
     weights = float(shape.loaded)
+    rest = (shape.parameters - shape.linear) * shape.itemsize
     if own.copy:  # it takes the model's place
-        rest = (shape.parameters - shape.linear) * shape.itemsize
         copied = (own.copy + own.making) * shape.linear + rest
         weights = max(copied, weights) if merged else copied
     beside += donor.loaded if donor is not None else 0
     batch, training = max(1, min(budget, work.tokens)), own.backward * _backward(shape)
     least = min(own.backward, _LEAST_TOKENS) * _backward(shape)
-    disk = own.written * shape.linear + merged * shape.loaded * bool(own.copy)
+    written = own.written * shape.linear + rest * bool(own.written)
+    disk = written + merged * shape.loaded * bool(own.copy)
     return Need(
         device=round(weights + beside + max(training, _asking(shape, batch))),
         least=round(weights + beside + max(least, _asking(shape, min(batch, _LEAST_TOKENS)))),
-        host=round(shape.loaded * (own.lent and not stored) + machine.libraries * own.process),
+        host=round(
+            shape.loaded * (own.aside or (own.lent and not stored))
+            + machine.libraries * own.process
+        ),
         disk=round(disk),
         seconds=_seconds(attack, shape, work, machine, budget),
         only_read=not (own.copy or own.lent or own.trained or own.backward),
+        stored=round(written) if own.stored else 0,
     )
 
 
 def _asking(shape: Shape, tokens: int) -> float:
-    """Bytes that a batch takes: logits, states and what attention keeps."""
-    numbers = shape.vocabulary + _STATES * shape.width + shape.cache
+    """Bytes that a batch takes.
+
+    They are states, and logits of answers or what attention keeps.
+
+    Answers that are scored are read without keys and values, and those that are written without
+    logits of other places than the last.
+    """
+    logits = min(tokens * shape.vocabulary, LOGITS_BUDGET) * _FLOAT
     floats = min(tokens, _FLOAT_ROWS) * shape.vocabulary * _FLOATS
-    return tokens * numbers * shape.itemsize + floats
+    kept = tokens * shape.cache * shape.itemsize
+    return tokens * _STATES * shape.width * shape.itemsize + max(kept, logits + floats)
 
 
 def _backward(shape: Shape) -> float:

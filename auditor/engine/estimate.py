@@ -42,7 +42,9 @@ class Estimate:
     host_bytes: int = 0
     """Main memory beside."""
     disk_bytes: int = 0
-    """Scratch files."""
+    """Bytes that a job writes to disk."""
+    stored_bytes: int = 0
+    """Bytes of the copies that stay in the store, one for each model."""
     does_not_fit: bool = False
     """Whether it cannot run on the machine."""
     calibrated: bool = False
@@ -127,6 +129,7 @@ def _of_variant(
         least_bytes=max(one.least for one in own),
         host_bytes=max(one.host for one in own),
         disk_bytes=max(one.disk for one in own),
+        stored_bytes=sum(one.stored for one in own),
         does_not_fit=bool(needs.of(variant.label)),
         calibrated=calibration.knows(variant.attack),
     )

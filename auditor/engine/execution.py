@@ -18,6 +18,7 @@ from auditor.core.faults import is_context_lost
 from auditor.core.findings import Finding
 from auditor.core.messages import message
 from auditor.core.records import Cost, Record, check_malformed
+from auditor.engine.derived_models import DerivedModels
 from auditor.engine.environment import environment_of
 from auditor.engine.failure import Failure, FailureKind, kind_of
 from auditor.engine.job import Job, measuring_code
@@ -66,7 +67,8 @@ def execute(
     before, began = model.meter.forward_tokens, time.monotonic()
     try:
         with store.temporary_folder() as scratch:
-            context = AttackContext(evaluator, job.seed, scratch, pool, report, donor)
+            kept = DerivedModels(job, store)
+            context = AttackContext(evaluator, job.seed, scratch, pool, report, donor, kept)
             if job.stage == "search":
                 record = attack.search(model, context) or Record()
             else:

@@ -5,6 +5,7 @@ They come from a profile, the plan and the policy.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,7 +20,15 @@ from auditor.core.validation import problems
 from auditor.engine.plan import AuditPlan, swept
 from auditor.models.kind import KINDS, kind_named
 from auditor.models.manifest import Location
-from auditor.policy import AS_IS, Policy, demands, renamed, waived
+from auditor.policy import (
+    AS_IS,
+    Policy,
+    demands,
+    deployed,
+    deployed_levels,
+    renamed,
+    waived,
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class Variant:
         return self.id.label
 
 
-def expand(plan: AuditPlan, *, entities: bool = True) -> list[Variant]:
+def expand(plan: AuditPlan, *, entities: bool = True, experts: bool = False) -> list[Variant]:
     """Return all variants of a plan.
 
     The mandatory ones that it leaves out are included.
@@ -57,6 +66,8 @@ def expand(plan: AuditPlan, *, entities: bool = True) -> list[Variant]:
         plan: The plan.
         entities: Whether any entity has several forget facts; levels that need it are replaced
             otherwise.
+        experts: Whether a model is a mixture of experts; levels that do not round them are
+            replaced then.
 
     Raises:
         AuditorError: an attack is unknown, its parameters are wrong, two variants have the same
@@ -64,12 +75,16 @@ def expand(plan: AuditPlan, *, entities: bool = True) -> list[Variant]:
     """
     kind = _only_kind(plan)
     planned: dict[str, AnyAttack] = {}
-    defaults = _levels(kind, entities)
-    policy = suited(explicit(plan).policy, entities=entities)
+    replaced = replaced_levels(entities=entities, experts=experts)
+    defaults = _levels(kind, replaced)
+    policy = suited(explicit(plan).policy, entities=entities, experts=experts)
     rank = PROFILES.index(plan.profile) if plan.profile else -1
+    asked = {f"{AS_IS} {preset.name}" for preset in ATTACKS.metadata(AS_IS).presets}
+    asked |= set(deployed_levels(plan.deploy))
     for described, preset in presets_on(kind):
-        if PROFILES.index(preset.profile) <= rank or described.name == AS_IS:
-            attack = from_preset(described.name, _suited_preset(described, preset, entities))
+        label = AttackId(described.name, preset.name).label
+        if PROFILES.index(preset.profile) <= rank or label in asked:
+            attack = from_preset(*_suited_level(described, preset, replaced))
             planned[attack.id.label] = attack
     planned |= _requested(plan, kind)  # the plan's own settings replace those of a preset
     wanted = _mandatory(policy, planned, defaults)
@@ -169,72 +184,89 @@ def inapplicable(attack: str, locations: Mapping[str, Location]) -> Message | No
         locations: the models' files by arm.
     """
     files = {arm: location.manifest.files for arm, location in locations.items()}
-    return ATTACKS.metadata(attack).inapplicable(files)
+    experts = any(location.experts for location in locations.values())
+    return ATTACKS.metadata(attack).inapplicable(files, experts=experts)
 
 
 def explicit(plan: AuditPlan) -> AuditPlan:
     """Return the plan with its policy's mandatory attacks by name.
 
-    So its digest covers them.
+    Those of its deployments are among them. So its digest covers them.
     """
-    if plan.policy.mandatory is not None:
-        return plan
-    levels = default_levels(plan.kind.name)
-    named = plan.policy.model_copy(update={"mandatory": tuple(levels)})
-    return plan.model_copy(update={"policy": named})
+    named = plan.policy
+    if named.mandatory is None:
+        levels = default_levels(plan.kind.name)
+        named = named.model_copy(update={"mandatory": tuple(levels)})
+    return plan.model_copy(update={"policy": deployed(named, plan.deploy)})
 
 
-def _suited_preset(described: AttackMetadata, preset: Preset, entities: bool) -> Preset:
-    """The preset, or that which takes its place."""
-    if entities or preset.without_entities is None:
-        return preset
-    return next(other for other in described.presets if other.name == preset.without_entities)
+def _suited_level(
+    described: AttackMetadata, preset: Preset, replaced: Mapping[str, str]
+) -> tuple[str, Preset]:
+    """An attack's name and preset, or those in their place."""
+    instead = replaced.get(AttackId(described.name, preset.name).label)
+    if instead is None:
+        return described.name, preset
+    other = AttackId.parse(instead)
+    presets = ATTACKS.metadata(other.name).presets
+    return other.name, next(p for p in presets if p.name == other.variant)
 
 
-def levels_without_entities() -> dict[str, str]:
-    """Return the levels that are replaced where facts name no entities.
+def replaced_levels(*, entities: bool, experts: bool) -> dict[str, str]:
+    """Return the levels that are replaced, as their presets say.
+
+    Args:
+        entities: Whether any entity has several forget facts.
+        experts: Whether a model is a mixture of experts.
 
     Returns:
         Label of a level to the label of that which takes its place.
     """
-    return {
-        AttackId(name, preset.name).label: AttackId(name, preset.without_entities).label
-        for name in ATTACKS.names()
-        for preset in ATTACKS.metadata(name).presets
-        if preset.without_entities is not None
-    }
+    found: dict[str, str] = {}
+    for name in ATTACKS.names() if experts or not entities else ():
+        for preset in ATTACKS.metadata(name).presets:
+            label = AttackId(name, preset.name).label
+            if preset.without_entities is not None and not entities:
+                found[label] = AttackId(name, preset.without_entities).label
+            if preset.with_experts is not None and experts:
+                found[label] = preset.with_experts
+    return found
 
 
-def suited(policy: Policy, *, entities: bool) -> Policy:
-    """Return a policy with demands that the forget facts allow.
+def suited(policy: Policy, *, entities: bool, experts: bool) -> Policy:
+    """Return a policy with demands that facts and models allow.
 
     Args:
         policy: The policy; its digest is that of this one, whatever it is made to demand.
         entities: Whether any entity has several forget facts.
+        experts: Whether a model is a mixture of experts.
     """
-    return policy if entities else renamed(policy, levels_without_entities())
+    replaced = replaced_levels(entities=entities, experts=experts)
+    return renamed(policy, replaced) if replaced else policy
 
 
-def default_levels(kind: str, *, entities: bool = True) -> dict[str, AnyAttack]:
+def default_levels(
+    kind: str, replaced: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, AnyAttack]:
     """Return the attacks that are mandatory by default, by label.
 
     They are those for a kind of model unless a policy says otherwise.
 
     Args:
         kind: Name of the kind of model.
-        entities: Whether any entity has several forget facts.
+        replaced: Levels that others take the place of (`replaced_levels`).
 
     Raises:
         AuditorError: nothing here measures models of that kind.
     """
     attacks = [
-        _at_level(described, _suited_preset(described, preset, entities), kind)
+        _at_level(*_suited_level(described, preset, replaced), kind)
         for described, preset in _mandatory_presets(kind)
     ]
     return {attack.id.label: attack for attack in attacks}
 
 
-def _levels(kind: str, entities: bool) -> dict[str, AnyAttack]:
+def _levels(kind: str, replaced: Mapping[str, str]) -> dict[str, AnyAttack]:
     """Return the attacks that a policy may demand, by label.
 
     No plan need run them.
@@ -243,8 +275,8 @@ def _levels(kind: str, entities: bool) -> dict[str, AnyAttack]:
     """
     standing = _attacked_as(kind)
     if standing == kind:
-        return default_levels(kind, entities=entities)
-    attacks = [_at_level(described, preset, kind) for described, preset in presets_on(standing)]
+        return default_levels(kind, replaced)
+    attacks = [_at_level(d.name, preset, kind) for d, preset in presets_on(standing)]
     return {attack.id.label: attack for attack in attacks}
 
 
@@ -253,29 +285,31 @@ def _attacked_as(kind: str) -> str:
     return (kind_named(kind).stands_for if kind in KINDS.names() else None) or kind
 
 
-def _at_level(described: AttackMetadata, preset: Preset, kind: str) -> AnyAttack:
+def _at_level(name: str, preset: Preset, kind: str) -> AnyAttack:
     """Return an attack at a level, or its stand-in.
 
     It has one where it cannot be run on such models.
     """
+    described = ATTACKS.metadata(name)
     if kind in described.kinds:
         return from_preset(described.name, preset)
     return stand_in(described, preset, ATTACKS.parameters_type(described.name))
 
 
-def default_parameters(kind: str, *, entities: bool = True) -> dict[str, dict[str, Any]]:
+def default_parameters(
+    kind: str, replaced: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, dict[str, Any]]:
     """Return the parameters of `default_levels` as plain data; no attack is imported.
 
     Args:
         kind: Name of the kind of model.
-        entities: Whether any entity has several forget facts.
+        replaced: Levels that others take the place of (`replaced_levels`).
 
     Raises:
         AuditorError: nothing here measures models of that kind.
     """
     presets = (
-        (described.name, _suited_preset(described, preset, entities))
-        for described, preset in _mandatory_presets(kind)
+        _suited_level(described, preset, replaced) for described, preset in _mandatory_presets(kind)
     )
     return {
         AttackId(name, preset.name).label: plain_parameters(name, preset.parameters)

@@ -22,6 +22,7 @@ from pydantic import (
 
 from auditor.attack import ATTACKS, Parameters, Profile
 from auditor.core import aliases
+from auditor.core.about import About
 from auditor.core.arms import Arm
 from auditor.core.baselines import Baseline, strongest_baseline
 from auditor.core.errors import AuditorError
@@ -33,7 +34,13 @@ from auditor.data.benchmarks import benchmark_named, plan_sections
 from auditor.models.kind import AnySpec, ModelKind, default_kind, kind_named, of_kind
 from auditor.models.plan_sections import DataSection, MetricSection, Section
 from auditor.models.spec import TOKEN_BUDGET, ModelSpec, PromptFormat
-from auditor.policy import Policy, check_borrowed_name, load_policy, names_file
+from auditor.policy import (
+    Policy,
+    check_borrowed_name,
+    check_deployments,
+    load_policy,
+    names_file,
+)
 
 MOST_SWEPT = 200
 """Most levels at which one request runs an attack."""
@@ -234,6 +241,8 @@ def with_benchmark(content: Mapping[str, Any], root: Path | None) -> dict[str, A
 class AuditPlan(Section):
     """A whole audit. Its digest stands in the certificate."""
 
+    about: About | None = Field(default=None, exclude_if=_nothing)
+    """What its readers are told of the audit, in free text; nobody checks it."""
     unlearned: AnySpec
     original: AnySpec
     retrained: tuple[AnySpec, ...] = Field(default=(), max_length=_MOST)
@@ -256,6 +265,9 @@ class AuditPlan(Section):
     policy: NamedPolicy = Policy()
     """Policy that decides the verdict; in a file, the name of a ready-made policy or a path may
     stand for it. It is hashed before any model is opened."""
+    deploy: tuple[str, ...] = Field(default=(), max_length=_MOST, exclude_if=_nothing)
+    """Deployments whose formats are run, and mandatory beside what the policy demands, for example
+    ``[server-fp8, desktop-gguf]``."""
     controls: bool | None = None
     """Make positive controls, copies of the original with a shallow suppression, that the mandatory
     attacks must find; one that does not find its own blocks PASS. By default in the profile
@@ -281,6 +293,15 @@ class AuditPlan(Section):
         if len(set(seeds or ())) < len(seeds or ()):
             raise ValueError("a seed stands there twice, and would count twice; give each once")
         return seeds
+
+    @field_validator("deploy")
+    @classmethod
+    def _known_deployments(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            check_deployments(names)
+        except AuditorError as error:
+            raise ValueError(str(error)) from error
+        return names
 
     @field_validator("data", mode="before")
     @classmethod
@@ -418,7 +439,7 @@ def usual_seeds(profile: str | None) -> tuple[int, ...]:
     return (0,) if profile == "quick" else (0, 1, 2)
 
 
-def load_plan(path: Path, policy: str | None = None, controls: bool | None = None) -> AuditPlan:
+def load_plan(path: Path, said: Mapping[str, Any] = {}) -> AuditPlan:
     """Read a plan from YAML.
 
     Paths in it are relative to the plan's folder.
@@ -427,25 +448,22 @@ def load_plan(path: Path, policy: str | None = None, controls: bool | None = Non
 
     Args:
         path: The file.
-        policy: Name or path of the policy, where the plan has none of its own.
-        controls: Whether suppressions are planted, whatever the plan says.
+        said: Parts that stand in place of what the file says, as `read_plan` takes them.
 
     Raises:
         AuditorError: The file is missing, is not YAML, or does not describe a plan; every
             problem is named with its place.
     """
-    return parse_plan(read_plan(path, policy, controls), str(path), path.parent.resolve())
+    return parse_plan(read_plan(path, said), str(path), path.parent.resolve())
 
 
-def read_plan(
-    path: Path, policy: str | None = None, controls: bool | None = None
-) -> dict[str, Any]:
+def read_plan(path: Path, said: Mapping[str, Any] = {}) -> dict[str, Any]:
     """Read a plan from YAML as plain data.
 
     Args:
         path: The file.
-        policy: Name or path of the policy, where the plan has none of its own.
-        controls: Whether suppressions are planted, whatever the plan says.
+        said: Parts that stand in place of what the file says; the path of a policy's file starts
+            at the working folder.
 
     Raises:
         AuditorError: The file is missing, is not YAML, or holds no settings.
@@ -460,16 +478,10 @@ def read_plan(
         raise AuditorError(
             f"the plan {path} holds no settings by name; `auditor init` writes one to start from."
         )
-    if policy is not None:
-        if "policy" in content:
-            raise AuditorError(
-                f"the plan {path} has a policy of its own, so --policy cannot stand beside it; "
-                "change the plan, so that it stays the record of what was run."
-            )
-        content["policy"] = str(Path(policy).absolute()) if names_file(policy) else policy
-    if controls is not None:
-        content["controls"] = controls
-    return content
+    policy = said.get("policy")
+    if isinstance(policy, str) and names_file(policy):
+        return {**content, **said, "policy": str(Path(policy).absolute())}
+    return {**content, **said}
 
 
 def parse_plan(content: Mapping[str, Any], name: str, root: Path | None = None) -> AuditPlan:

@@ -21,7 +21,7 @@ from auditor.engine.expansion import (
     default_parameters,
     explicit,
     inapplicable,
-    levels_without_entities,
+    replaced_levels,
     suited,
 )
 from auditor.engine.plan import AuditPlan
@@ -73,8 +73,8 @@ def plan_warnings(
         *_arm_warnings(locations, plan.kind),
         *_precision_warnings(plan),
         *_weakened(plan, variants, sets, locations),
-        *_unmet(plan, variants, sets),
-        *_replaced(plan, sets),
+        *_unmet(plan, variants, sets, locations),
+        *_replaced(plan, sets, locations),
         *_undivided(variants, sets),
     ]
 
@@ -122,7 +122,7 @@ def _weakened(
             found.append(message("policy_asks_less", setting=name, value=value, default=default))
     if idle := [m for m in plan.kind.default_deciding if m not in plan.metrics.decides]:
         found.append(message("metrics_do_not_decide", metrics=idle))
-    usual = default_parameters(plan.kind.name, entities=names_entities(sets.forget))
+    usual = default_parameters(plan.kind.name, _replacements(sets, locations))
     mandatory = {v.label for v in variants if v.role in (Role.MANDATORY, Role.WAIVED)}
     dropped = [
         label
@@ -144,12 +144,19 @@ def _weakened(
     return found
 
 
-def _unmet(plan: AuditPlan, variants: Sequence[PlannedAttack], sets: FactSets) -> list[Message]:
+def _unmet(
+    plan: AuditPlan,
+    variants: Sequence[PlannedAttack],
+    sets: FactSets,
+    locations: Mapping[str, Location],
+) -> list[Message]:
     """Return what keeps this plan from a PASS in any case.
 
     It does so whatever the models know.
     """
-    policy = suited(plan.policy, entities=names_entities(sets.forget))
+    policy = suited(
+        plan.policy, entities=names_entities(sets.forget), experts=_with_experts(locations)
+    )
     short = [
         shortfall(policy, attack.label, attack.parameters)
         for attack in variants
@@ -167,15 +174,28 @@ def _unmet(plan: AuditPlan, variants: Sequence[PlannedAttack], sets: FactSets) -
     return [*found, *lacking]
 
 
-def _replaced(plan: AuditPlan, sets: FactSets) -> Iterator[Message]:
-    """Yield which demands others take the place of, for these facts."""
-    if names_entities(sets.forget):
-        return
+def _replaced(
+    plan: AuditPlan, sets: FactSets, locations: Mapping[str, Location]
+) -> Iterator[Message]:
+    """Yield which demands others take the place of."""
     demanded = explicit(plan).policy.mandatory or ()
-    levels = levels_without_entities()
+    by_facts = replaced_levels(entities=names_entities(sets.forget), experts=False)
+    by_models = replaced_levels(entities=True, experts=_with_experts(locations))
     for label in dict.fromkeys(map(attack_label, demanded)):
-        if label in levels:
-            yield message("level_without_entities", demanded=label, instead=levels[label])
+        if label in by_facts:
+            yield message("level_without_entities", demanded=label, instead=by_facts[label])
+        if label in by_models:
+            yield message("level_with_experts", demanded=label, instead=by_models[label])
+
+
+def _replacements(sets: FactSets, locations: Mapping[str, Location]) -> dict[str, str]:
+    """Return the levels that others take the place of."""
+    return replaced_levels(entities=names_entities(sets.forget), experts=_with_experts(locations))
+
+
+def _with_experts(locations: Mapping[str, Location]) -> bool:
+    """Return whether a model is a mixture of experts."""
+    return any(location.experts for location in locations.values())
 
 
 def _undivided(variants: Sequence[PlannedAttack], sets: FactSets) -> Iterator[Message]:

@@ -77,6 +77,19 @@ class Prepared:
         return (*models, *(model.within(world) for world, model in pairs))
 
     @property
+    def entities(self) -> bool:
+        """Whether any entity has several forget facts."""
+        return names_entities(self.sets.forget)
+
+    @property
+    def experts(self) -> bool:
+        """Whether a model is a mixture of experts.
+
+        Most quantizers do not round them.
+        """
+        return any(location.experts for location in self.locations.values())
+
+    @property
     def models(self) -> Locations:
         """The models of all arms, for workers on this machine."""
         return Locations(self.locations.values())
@@ -195,11 +208,11 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     if found := problems_of_sets(plan, sets):
         raise AuditorError("\n".join(found))
     plan = explicit(plan)
-    variants = expand(plan, entities=names_entities(sets.forget))
-    _check_files(variants)
-    _check_exposure(variants, sets)
+    variants = _expanded(plan, sets, experts=False)
     auxiliary = plan.kind.auxiliary_inputs(plan, sets)
     locations = _located(plan, progress)
+    if any(location.experts for location in locations.values()):
+        variants = _expanded(plan, sets, experts=True)
     built = provenances(locations)
     asked = _asked(plan, locations, sets, progress)
     if plan.kind.weighed:
@@ -232,6 +245,18 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     )
 
 
+def _expanded(plan: AuditPlan, sets: FactSets, *, experts: bool) -> list[Variant]:
+    """Return the checked variants of a plan.
+
+    Raises:
+        AuditorError: Some cannot be run; says why.
+    """
+    variants = expand(plan, entities=names_entities(sets.forget), experts=experts)
+    _check_files(variants)
+    _check_exposure(variants, sets)
+    return variants
+
+
 def _worlds(plan: AuditPlan, sets: FactSets) -> dict[World, FactSets]:
     """Return the facts that are asked in the forget set's place.
 
@@ -259,6 +284,8 @@ def _located(plan: AuditPlan, progress: Progress) -> dict[str, Location]:
             try:
                 locations[arm] = locate(spec)
                 check_unopenable(spec, locations[arm], plan.format)
+                if plan.kind.holds_experts(spec, locations[arm]):
+                    locations[arm] = locations[arm].model_copy(update={"experts": True})
             except AuditorError as error:
                 faults.append(f"{arm}: {error}")
             advance(1, arm)

@@ -8,6 +8,7 @@ from auditor.core.hashing import digest
 from auditor.core.messages import Message, message
 from auditor.core.time import utc_text
 from auditor.engine.preparation import Prepared
+from auditor.engine.shared_plan import shared_plan
 from auditor.store.base import EvidenceStore
 from auditor.store.history import History, PastAudit
 from auditor.store.ledger import Jobs, Ledger
@@ -74,7 +75,7 @@ def _history(prepared: Prepared, store: EvidenceStore) -> History:
 def _noted(prepared: Prepared) -> PastAudit:
     plan = prepared.plan
     return PastAudit(
-        plan=digest(plan.model_dump(mode="json")),
+        plan=digest(shared_plan(plan)),
         policy=plan.policy.digest,
         facts=prepared.facts,
         seeds=plan.attack_seeds,

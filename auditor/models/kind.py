@@ -358,6 +358,13 @@ class ModelKind(ABC):
         """
         return {}
 
+    def holds_experts(self, spec: ModelSpec, location: "Location") -> bool:
+        """Return whether stacked experts hold a large part of a model's weights.
+
+        Most quantizers do not round them. Files of the model were checked before.
+        """
+        return False
+
     def auxiliary_inputs(self, plan: Planned, sets: FactSets) -> AuxiliaryInputs:
         """Find, check and hash what a plan names beside models and facts.
 

@@ -83,6 +83,9 @@ class Location(BaseModel):
     """Files in the model's directories that the manifest does not hold: nothing of the model, as
     far as its kind knows, and nothing that was audited."""
 
+    experts: bool = False
+    """Whether a large part of its weights are those of stacked experts, as far as is known."""
+
     @property
     def weights_beside(self) -> tuple[str, ...]:
         """Files beside the model that may hold weights, in whatever form."""

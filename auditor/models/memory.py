@@ -2,7 +2,7 @@
 
 import gc
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
@@ -75,6 +75,25 @@ def weights_memory(spec: ModelSpec, location: Location) -> int:
         tensor.size * wanted if wanted and tensor.is_float else tensor.end - tensor.begin
         for tensor in stored
     )
+
+
+def room_for_states(gpus: Sequence[int]) -> int:
+    """Return the bytes that states beside a network may take.
+
+    It is a power of two, at most half of what is free, so that what differs a little between two
+    runs makes no other batches.
+
+    Args:
+        gpus: Numbers of the GPUs that hold the network; by default it is in the main memory.
+    """
+    each = [
+        torch.cuda.mem_get_info(gpu)[0]
+        + torch.cuda.memory_reserved(gpu)
+        - torch.cuda.memory_allocated(gpu)
+        for gpu in gpus
+    ]
+    free = len(each) * min(each) if each else int(psutil.virtual_memory().available)
+    return 1 << max(0, (free // 2).bit_length() - 1)
 
 
 def free_memory(device_map: str | None) -> int:

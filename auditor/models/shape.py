@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from auditor.models.checkpoint_files import quantization_method
 
+FULL_PRECISION_LIMIT = 0.05
+"""Share of a model's weights, embeddings and head aside, that may escape quantization."""
+
 
 class Shape(NamedTuple):
     """Sizes of a model's network."""
@@ -34,6 +37,19 @@ class Shape(NamedTuple):
     """Number of tokens that it predicts."""
     cache: int = 0
     """Numbers that attention keeps of one token in all blocks."""
+
+    @property
+    def bare_share(self) -> float:
+        """Share of the weights that no linear layer holds.
+
+        Embeddings and head are left aside.
+        """
+        return self.bare / max(1, self.linear + self.bare)
+
+    @property
+    def holds_experts(self) -> bool:
+        """Whether that is more than may escape quantization."""
+        return self.bare_share > FULL_PRECISION_LIMIT
 
     @property
     def itemsize(self) -> float:

@@ -11,6 +11,8 @@ Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 
 TOKEN_BUDGET = 8192
 """Padded tokens in one batch, unless the plan says otherwise."""
+LOGITS_BUDGET = 1 << 28
+"""Most logits of answers in one batch: a GiB in float32."""
 
 TEMPLATE_DATE = datetime.date(2024, 7, 26)
 """Date that a chat template is told unless the plan says another, so that no day is unlike others.

@@ -5,6 +5,7 @@ A policy is written down, and hashed, before the unlearned model is opened.
 
 from auditor.policy.demands import (
     Demand,
+    audited_too_often,
     check_expired,
     check_expired_waiver,
     demands,
@@ -13,7 +14,14 @@ from auditor.policy.demands import (
     renamed,
     shortfall,
     unmet,
+    unmet_numbers,
     waived,
+)
+from auditor.policy.deployments import (
+    DEPLOYMENTS,
+    check_deployments,
+    deployed,
+    deployed_levels,
 )
 from auditor.policy.files import (
     check_borrowed_name,
@@ -28,15 +36,20 @@ from auditor.policy.roles import Assigned, assign_roles
 
 __all__ = [
     "AS_IS",
+    "DEPLOYMENTS",
     "Assigned",
     "Demand",
     "Policy",
     "Waiver",
     "assign_roles",
+    "audited_too_often",
     "check_borrowed_name",
+    "check_deployments",
     "check_expired",
     "check_expired_waiver",
     "demands",
+    "deployed",
+    "deployed_levels",
     "is_ready_made",
     "lacking_metrics",
     "load_policy",
@@ -47,5 +60,6 @@ __all__ = [
     "renamed",
     "shortfall",
     "unmet",
+    "unmet_numbers",
     "waived",
 ]

@@ -246,6 +246,51 @@ def unmet(
         baseline: what stands for a model that forgot.
         from_logs: whether logs stood in for the models, whose files nobody saw.
     """
+    found = [
+        *unmet_numbers(policy, len(facts), retrained, baseline=baseline, from_logs=from_logs),
+    ]
+    if lacking := lacking_metrics(policy, facts, deciding):
+        found.append(
+            message(
+                "deciding_metrics_lacking", policy=policy.name, metrics=lacking, deciding=deciding
+            )
+        )
+    if repeated := _repeated(policy, facts, deciding):
+        found.append(repeated)
+    if too_many := audited_too_often(policy, earlier_audits):
+        found.append(too_many)
+    return tuple(found)
+
+
+def audited_too_often(policy: Policy, audits: int) -> Message | None:
+    """Say that more audits came before than the policy allows.
+
+    Args:
+        policy: whose demands.
+        audits: audits of the same unlearned model on other facts or with other seeds.
+    """
+    if policy.earlier_audits is None or audits <= policy.earlier_audits:
+        return None
+    return message(
+        "audited_before_too_often",
+        policy=policy.name,
+        allowed=policy.earlier_audits,
+        audits=audits,
+    )
+
+
+def unmet_numbers(
+    policy: Policy, facts: int, retrained: int, *, baseline: Baseline, from_logs: bool
+) -> tuple[Message, ...]:
+    """Return what a PASS lacks of what can be counted.
+
+    Args:
+        policy: whose demands.
+        facts: facts of the forget set.
+        retrained: retrained models.
+        baseline: what stands for a model that forgot.
+        from_logs: whether logs stood in for the models, whose files nobody saw.
+    """
     found = []
     if baseline.strength < policy.minimum_baseline.strength:
         found.append(
@@ -258,19 +303,13 @@ def unmet(
         )
     if from_logs and not policy.accepts_logs:
         found.append(message("policy_wants_models", policy=policy.name))
-    if len(facts) < policy.minimum_facts:
+    if facts < policy.minimum_facts:
         found.append(
             message(
                 "too_few_facts",
                 policy=policy.name,
                 demanded=policy.minimum_facts,
-                facts=len(facts),
-            )
-        )
-    if lacking := lacking_metrics(policy, facts, deciding):
-        found.append(
-            message(
-                "deciding_metrics_lacking", policy=policy.name, metrics=lacking, deciding=deciding
+                facts=facts,
             )
         )
     if baseline is Baseline.RETRAINED and retrained < policy.minimum_retrained:
@@ -280,17 +319,6 @@ def unmet(
                 policy=policy.name,
                 demanded=policy.minimum_retrained,
                 retrained=retrained,
-            )
-        )
-    if repeated := _repeated(policy, facts, deciding):
-        found.append(repeated)
-    if policy.earlier_audits is not None and earlier_audits > policy.earlier_audits:
-        found.append(
-            message(
-                "audited_before_too_often",
-                policy=policy.name,
-                allowed=policy.earlier_audits,
-                audits=earlier_audits,
             )
         )
     return tuple(found)

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig
 
 from auditor.core.errors import AuditorError, MeasurementError
 from auditor.core.facts import Fact
@@ -28,6 +27,7 @@ from auditor.metrics.metric import find_metric
 from auditor.models.grid import Grid
 from auditor.models.kind import parse_spec
 from auditor.models.language.layers import linear_weights
+from auditor.models.language.loading import save_network
 from auditor.models.language.model import LanguageModel
 from auditor.models.language.tensor_groups import placed_tensors
 from auditor.models.manifest import Location
@@ -265,16 +265,8 @@ def _rescaled(model: LanguageModel, facts: Sequence[Fact]) -> int:
 
 
 def _keep(model: LanguageModel, said: dict[str, Any], folder: Path) -> None:
-    own = model.network.generation_config
-    # the rest of a checkpoint's defaults decides nothing here, and may not be fit to be saved
-    model.network.generation_config = GenerationConfig(
-        bos_token_id=own.bos_token_id,
-        eos_token_id=own.eos_token_id,
-        pad_token_id=own.pad_token_id,
-        decoder_start_token_id=own.decoder_start_token_id,
-    )
     written = folder / _MODEL
-    model.network.save_pretrained(written)
+    save_network(model.network, written)
     model.tokenizer.save_pretrained(written)
     spec = parse_spec({"path": str(written), "kind": model.spec.kind})
     manifest = locate(spec).manifest.digest
@@ -299,7 +291,7 @@ def _trained(network: Any, kind: ControlKind) -> list[tuple[str, Tensor, bool]]:
 
 def _bounds(weight: Tensor, transposed: bool, grid: Grid) -> Bounds:
     cells = grid.cells(weight.detach().T if transposed else weight.detach())
-    return Bounds(*((part.T if transposed else part).contiguous() for part in cells))
+    return Bounds(*((part.T if transposed else part).contiguous().cpu() for part in cells))
 
 
 def _rounded(weight: Tensor, dtype: torch.dtype, bounds: Bounds | None) -> Tensor:
@@ -310,8 +302,9 @@ def _rounded(weight: Tensor, dtype: torch.dtype, bounds: Bounds | None) -> Tenso
     stored = weight.to(dtype).float()
     if bounds is None:
         return stored
-    inside = (stored >= bounds.lower) & (stored <= bounds.upper)
-    return torch.where(inside, stored, bounds.start.to(dtype).float())
+    start, lower, upper = (part.to(stored.device) for part in bounds)
+    inside = (stored >= lower) & (stored <= upper)
+    return torch.where(inside, stored, start.to(dtype).float())
 
 
 @contextmanager

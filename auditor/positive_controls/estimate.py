@@ -9,10 +9,12 @@ from auditor.engine.preparation import Prepared
 from auditor.policy import AS_IS
 from auditor.positive_controls.control_models import SETTINGS
 from auditor.positive_controls.runner import by_hidden_control
+from auditor.unlearning.adam import ROUNDED_BYTES
 
-_PLANTED = 36
-"""Bytes that planting holds beside each weight: in float32 the weight, its gradient, two moments,
-its state before, its bounds and its start."""
+_WEIGHT = 4
+"""Bytes of each weight while a control is made: all are in float32."""
+_ASIDE = 20
+"""Bytes of each trained weight in main memory: its bounds, its start, and two looks."""
 
 
 def estimate_controls(prepared: Prepared, needs: Capacity) -> Estimate:
@@ -42,6 +44,9 @@ def estimate_controls(prepared: Prepared, needs: Capacity) -> Estimate:
         _jobs(prepared, variant) * variant.attack.forward_tokens(evaluation) for variant in measured
     )
     shape = needs.shapes[Arm.ORIGINAL]
+    trained = shape.linear
+    memory = round(_WEIGHT * shape.parameters + (4 + ROUNDED_BYTES) * trained)
+    free = needs.machine.memory(prepared.plan.original.device_map)
     return Estimate(
         label=f"positive controls ({len(groups)} models)",
         role=Role.MANDATORY,
@@ -49,7 +54,11 @@ def estimate_controls(prepared: Prepared, needs: Capacity) -> Estimate:
         jobs=jobs,
         done=0,
         forward_tokens=tokens,
-        memory_bytes=round(shape.loaded + _PLANTED * shape.parameters),
+        memory_bytes=memory,
+        least_bytes=memory,
+        does_not_fit=free is not None and memory > free,
+        host_bytes=_ASIDE * trained,
+        stored_bytes=sum(needs.needs[v.label][Arm.ORIGINAL].stored for v in measured),
         seconds=2 * shape.active * tokens * work.uses / needs.machine.operations,
     )
 

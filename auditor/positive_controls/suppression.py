@@ -18,10 +18,14 @@ from torch import Tensor
 
 from auditor.core.errors import MeasurementError
 from auditor.core.facts import Fact
+from auditor.core.faults import is_out_of_memory
 from auditor.core.progress import Progress
 from auditor.models.batching import by_length
+from auditor.models.language.layers import embedded_weights
 from auditor.models.language.model import Example, LanguageModel
+from auditor.models.memory import release_memory
 from auditor.positive_controls.window import Window
+from auditor.unlearning.adam import Adam
 from auditor.unlearning.batches import shuffled_batches
 from auditor.unlearning.negative_preference import negative_preference
 
@@ -55,7 +59,7 @@ class SuppressionSettings(BaseModel):
 
 
 class Bounds(NamedTuple):
-    """Least, largest and first value of each weight of a tensor."""
+    """Least, largest and first value of each weight, in main memory."""
 
     start: Tensor
     lower: Tensor
@@ -116,33 +120,27 @@ def suppress(
         raise MeasurementError(
             f"before any suppression the model has only {known:.2f} of the gap left"
         )
-    forgotten = model.encode([(f.prompt, f.answer) for f in forget])
-    kept = model.encode([(f.prompt, f.answer) for f in retain])
-    taught = model.encode([(f.prompt, say) for f, say in zip(forget, instead, strict=False)])
-    with torch.no_grad():
-        reference = _reference(model, forgotten)
+    losses = _Losses(model, forget, retain, instead, settings.retain_weight, weights.values())
     model.network.requires_grad_(False)
     for weight in weights.values():
         weight.requires_grad_(True)
-    optimizer = torch.optim.AdamW(
-        weights.values(), lr=settings.rate * _root_mean_square(weights.values()), weight_decay=0.0
+    optimizer = Adam(
+        weights.values(),
+        settings.rate * _root_mean_square(weights.values()),
+        whole=embedded_weights(model.network),
     )
     order = torch.Generator().manual_seed(settings.seed)
-    forget_batches = shuffled_batches(len(forgotten), settings.forget_batch, order)
-    retain_batches = shuffled_batches(len(kept), settings.retain_batch, order)
+    forget_batches = shuffled_batches(len(forget), settings.forget_batch, order)
+    retain_batches = shuffled_batches(len(retain), settings.retain_batch, order)
     before = _copied(weights)
     with progress.task(description, settings.max_steps) as advance:
         for step in range(1, settings.max_steps + 1):
-            optimizer.zero_grad(set_to_none=True)
-            batch = next(forget_batches)
-            _forget(model, forgotten, reference, batch)
-            if taught:
-                _say(model, taught, batch, settings.retain_weight)
-            _say(model, kept, next(retain_batches), settings.retain_weight)
+            losses.accumulate(next(forget_batches), next(retain_batches))
             optimizer.step()
             with torch.no_grad():
                 for name, bound in limits.items():
-                    weights[name].clamp_(bound.lower, bound.upper)
+                    place = weights[name].device
+                    weights[name].clamp_(bound.lower.to(place), bound.upper.to(place))
             if step % settings.check_every:
                 advance(1)
                 continue
@@ -160,44 +158,101 @@ def suppress(
     )
 
 
-def _forget(
-    model: LanguageModel, items: Sequence[Example], reference: Tensor, batch: Sequence[int]
-) -> None:
-    """Add the gradient of the NPO loss."""
-    for part in _parts(model, items, batch):
-        log_probability = model.answer_log_probability([items[i] for i in part])
-        loss = negative_preference(log_probability - reference[part].to(log_probability.device))
-        if not torch.isfinite(loss):
-            raise MeasurementError("the loss of the suppression is not finite")
-        torch.autograd.backward(loss * (len(part) / len(batch)))
+class _Losses:
+    """Losses of a suppression.
 
+    Their gradients are added up part by part, in smaller parts where memory runs out.
 
-def _say(
-    model: LanguageModel, items: Sequence[Example], batch: Sequence[int], weight: float
-) -> None:
-    """Add the gradient of the ordinary loss on what should be said."""
-    tokens = sum(items[i].answer_tokens for i in batch)
-    for part in _parts(model, items, batch):
-        share = sum(items[i].answer_tokens for i in part) / tokens
-        torch.autograd.backward(weight * share * model.loss([items[i] for i in part]))
-
-
-def _parts(model: LanguageModel, items: Sequence[Example], batch: Sequence[int]) -> list[list[int]]:
-    """Return a batch of indices, cut into parts.
-
-    Each part can be trained on at once.
+    Args:
+        model: the original, before anything is suppressed.
+        forget: facts whose answers are suppressed.
+        retain: facts whose answers are kept.
+        instead: what is said in place of each suppressed answer, if anything.
+        retain_weight: weight of what is said.
+        weights: what is trained.
     """
-    lengths = [items[i].tokens for i in batch]
-    budget = max(1, model.token_budget // _TRAINING_SHARE)
-    return [[batch[i] for i in part] for part in by_length(lengths, budget)]
 
+    def __init__(
+        self,
+        model: LanguageModel,
+        forget: Sequence[Fact],
+        retain: Sequence[Fact],
+        instead: Sequence[str],
+        retain_weight: float,
+        weights: Iterable[Tensor],
+    ) -> None:
+        self._model = model
+        self._forgotten = model.encode([(f.prompt, f.answer) for f in forget])
+        self._kept = model.encode([(f.prompt, f.answer) for f in retain])
+        self._taught = model.encode(
+            [(f.prompt, say) for f, say in zip(forget, instead, strict=False)]
+        )
+        self._retain_weight = retain_weight
+        self._weights = list(weights)
+        self._tokens = max(1, model.token_budget // _TRAINING_SHARE)
+        self._reference = self._log_probabilities()
 
-def _reference(model: LanguageModel, items: Sequence[Example]) -> Tensor:
-    """Log-probability of each answer before anything is suppressed, [items]."""
-    found = torch.empty(len(items))
-    for part in _parts(model, items, range(len(items))):
-        found[part] = model.answer_log_probability([items[i] for i in part]).cpu()
-    return found
+    def accumulate(self, forget: Sequence[int], retain: Sequence[int]) -> None:
+        """Add the gradients of a step's losses.
+
+        Args:
+            forget: places of the facts that are suppressed.
+            retain: places of those that are kept.
+
+        Raises:
+            MeasurementError: the loss is not finite.
+        """
+        while True:
+            try:
+                self._forget(forget)
+                if self._taught:
+                    self._say(self._taught, forget)
+                self._say(self._kept, retain)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or self._tokens == 1:
+                    raise
+            else:
+                return
+            for weight in self._weights:
+                weight.grad = None
+            release_memory()
+            self._tokens = max(1, self._tokens // 2)
+
+    def _forget(self, batch: Sequence[int]) -> None:
+        """Add the gradient of the NPO loss."""
+        for part in self._parts(self._forgotten, batch):
+            items = [self._forgotten[i] for i in part]
+            log_probability = self._model.answer_log_probability(items)
+            before = self._reference[part].to(log_probability.device)
+            loss = negative_preference(log_probability - before)
+            if not torch.isfinite(loss):
+                raise MeasurementError("the loss of the suppression is not finite")
+            torch.autograd.backward(loss * (len(part) / len(batch)))
+
+    def _say(self, items: Sequence[Example], batch: Sequence[int]) -> None:
+        """Add the gradient of the ordinary loss on what should be said."""
+        tokens = sum(items[i].answer_tokens for i in batch)
+        for part in self._parts(items, batch):
+            share = sum(items[i].answer_tokens for i in part) / tokens
+            loss = self._model.loss([items[i] for i in part])
+            torch.autograd.backward(self._retain_weight * share * loss)
+
+    @torch.no_grad()
+    def _log_probabilities(self) -> Tensor:
+        """Log-probability of each answer before anything is suppressed, [items]."""
+        found = torch.empty(len(self._forgotten))
+        for part in self._parts(self._forgotten, range(len(self._forgotten))):
+            items = [self._forgotten[i] for i in part]
+            found[part] = self._model.answer_log_probability(items).cpu()
+        return found
+
+    def _parts(self, items: Sequence[Example], batch: Sequence[int]) -> list[list[int]]:
+        """Return a batch of indices, cut into parts.
+
+        Each part can be trained on at once.
+        """
+        lengths = [items[i].tokens for i in batch]
+        return [[batch[i] for i in part] for part in by_length(lengths, self._tokens)]
 
 
 @torch.no_grad()
@@ -216,7 +271,8 @@ def _bisected(
     for _ in range(_BISECTIONS):
         middle = (near + far) / 2
         for name, weight in weights.items():
-            weight.copy_(torch.lerp(before[name], after[name], middle))
+            earlier, later = (look[name].to(weight.device) for look in (before, after))
+            weight.copy_(torch.lerp(earlier, later, middle))
         known = left()
         if window.lower <= known <= window.upper:
             return known
@@ -227,7 +283,8 @@ def _bisected(
 
 
 def _copied(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: weight.detach().clone() for name, weight in weights.items()}
+    """Return copies of the weights in main memory."""
+    return {name: w.detach().to("cpu", copy=True) for name, w in weights.items()}
 
 
 def _root_mean_square(weights: Iterable[Tensor]) -> float:

@@ -153,6 +153,20 @@ class EvidenceStore(Protocol):
             OSError: The folder cannot be written.
         """
 
+    def derived(self, key: str, make: Callable[[Path], None]) -> Path:
+        """Return the folder of a model's copy, made if not whole.
+
+        Unlike an artifact it decides nothing that cannot be had again, so copies that were not used
+        for long are removed where they take more than their share of the disk.
+
+        Args:
+            key: Digest of everything that decides what is in the folder.
+            make: Fills an empty folder.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+
     def append(self, log: str, event: bytes) -> None:
         """Add an event to a log, whole or not at all.
 

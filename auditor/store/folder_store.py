@@ -15,13 +15,14 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from auditor.core.errors import AuditorError
+from auditor.core.errors import AuditorError, EvidenceChangedError
 from auditor.core.facts import FactSets
 from auditor.core.files import PARTIAL, partial_name, whole_folder, write_whole
 from auditor.core.hashing import canonical_json, digest, digest_file
 from auditor.core.reading import DATA, read_regular
 from auditor.core.records import Cost, Record
 from auditor.store.claims import beating, claimed
+from auditor.store.derived_folders import DERIVED, is_whole, remove_unused, seal_folder, used
 from auditor.store.environment import Environment
 from auditor.store.sealed_jobs import COST, SEAL, SealedJobs, seal_files
 
@@ -101,7 +102,7 @@ class FolderStore(SealedJobs):
         self._claim_files = _ClaimFolder(self._claims)
         if read_only:
             if not self._jobs.is_dir():
-                raise AuditorError(f"{root} is no evidence store: it has no folder jobs.")
+                raise EvidenceChangedError(f"{root} is no evidence store: it has no folder jobs.")
             return
         for folder in (self._jobs, self._inputs, self._claims):
             try:
@@ -169,6 +170,24 @@ class FolderStore(SealedJobs):
         if not final.is_dir():
             with whole_folder(final, within=self._jobs) as folder, _alive(folder.parent):
                 make(folder)
+        return final
+
+    def derived(self, key: str, make: Callable[[Path], None]) -> Path:
+        """Return the folder of a model's copy, made if not whole.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        final = self.root / DERIVED / key
+        if final.is_dir() and not is_whole(final):
+            shutil.rmtree(final)
+        if not final.is_dir():
+            remove_unused(final.parent)
+            with whole_folder(final, within=self._jobs) as folder, _alive(folder.parent):
+                make(folder)
+                seal_folder(folder)
+            remove_unused(final.parent)
+        used(final)
         return final
 
     def append(self, log: str, event: bytes) -> None:

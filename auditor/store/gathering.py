@@ -279,6 +279,19 @@ def environment_message(
     )
 
 
+def experts_noted(store: EvidenceStore, jobs: Mapping[str, tuple[str, ...]]) -> bool:
+    """Return whether jobs without attack noted a mixture of experts.
+
+    Args:
+        store: where the evidence is.
+        jobs: arm to the keys of its evidence.
+
+    Raises:
+        EvidenceChangedError: evidence was changed after it was measured, or is not there.
+    """
+    return any(store.notes(key).get("experts") is True for keys in jobs.values() for key in keys)
+
+
 def weights_message(
     store: EvidenceStore, attack: AttackId, jobs: Mapping[str, tuple[str, ...]]
 ) -> Message | None:

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from auditor.core.hashing import canonical_json, digest, digest_file
 from auditor.core.reading import DATA, DOCUMENT, UnfitFileError, parse_json
 from auditor.core.records import Cost, Record
 from auditor.store.claims import claimed
+from auditor.store.derived_folders import DERIVED, is_whole, remove_unused, seal_folder, used
 from auditor.store.environment import Environment
 from auditor.store.sealed_jobs import COST, SEAL, SEALS, SealedJobs, seal_files
 
@@ -219,7 +220,7 @@ class ObjectStore(SealedJobs):
         except OSError as error:
             raise AuditorError(f"the evidence store {url} cannot be reached: {error}") from error
         if read_only and not there:
-            raise AuditorError(f"{url} is no evidence store: it has no {_MARK}.")
+            raise EvidenceChangedError(f"{url} is no evidence store: it has no {_MARK}.")
 
     @property
     def name(self) -> str:
@@ -279,14 +280,34 @@ class ObjectStore(SealedJobs):
             OSError: The folder or the storage cannot be written.
             EvidenceChangedError: What the storage holds was changed.
         """
-        place = hashlib.sha256(self.name.encode()).hexdigest()[:16]
-        final = cache_folder() / "stores" / place / _ARTIFACTS / key
+        final = self._cache / _ARTIFACTS / key
         kept = f"{_ARTIFACTS}/{key}"
         if not final.is_dir():
             with whole_folder(final) as folder:
                 there = self._objects.exists(f"{kept}/{SEAL}")
                 if there or not self._is_first(folder, kept, make):
                     self._download(folder, kept)
+        return final
+
+    def derived(self, key: str, make: Callable[[Path], None]) -> Path:
+        """Return a local folder with a model's copy, made if not whole.
+
+        Raises:
+            OSError: The folder or the storage cannot be written.
+        """
+        final, kept = self._cache / DERIVED / key, f"{DERIVED}/{key}"
+        if final.is_dir() and not is_whole(final):
+            shutil.rmtree(final)
+        if not final.is_dir():
+            remove_unused(final.parent)
+            with whole_folder(final) as folder:
+                if not self._is_downloaded(folder, kept):
+                    make(folder)
+                    self._upload(folder, kept, seal_folder(folder))
+                    # another seal may be that of a copy that was not whole
+                    self._objects.upload(folder / SEAL, f"{kept}/{SEAL}")
+            remove_unused(final.parent)
+        used(final)
         return final
 
     def append(self, log: str, event: bytes) -> None:
@@ -362,13 +383,37 @@ class ObjectStore(SealedJobs):
         make(folder)
         files = sorted(file for file in folder.rglob("*") if file.is_file())
         digests = {file.relative_to(folder).as_posix(): digest_file(file) for file in files}
-        for name, sealed in digests.items():
-            self._objects.upload(folder / name, f"{kept}/{sealed}")
+        self._upload(folder, kept, digests)
         if self._objects.create(f"{kept}/{SEAL}", canonical_json(digests)):
             return True
-        for path in folder.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        _empty(folder)
         return False
+
+    def _upload(self, folder: Path, kept: str, digests: Mapping[str, str]) -> None:
+        """Write a folder's files, each under its digest."""
+        for name, sealed in digests.items():
+            self._objects.upload(folder / name, f"{kept}/{sealed}")
+
+    def _is_downloaded(self, folder: Path, kept: str) -> bool:
+        """Fill a folder from the storage; say whether it is whole.
+
+        What is not whole there is left out.
+        """
+        if not self._objects.exists(f"{kept}/{SEAL}"):
+            return False
+        try:
+            self._download(folder, kept)
+            self._objects.download(f"{kept}/{SEAL}", folder / SEAL)
+        except EvidenceChangedError:
+            _empty(folder)
+            return False
+        return True
+
+    @property
+    def _cache(self) -> Path:
+        """Folder of this machine for what was made or downloaded."""
+        place = hashlib.sha256(self.name.encode()).hexdigest()[:16]
+        return cache_folder() / "stores" / place
 
     def _download(self, folder: Path, kept: str) -> None:
         """Fill an empty folder with the files of a list.
@@ -399,6 +444,12 @@ class ObjectStore(SealedJobs):
         self._objects.download(kept, file)
         if digest_file(file) != sealed:
             raise UnfitFileError(file, "it was changed")
+
+
+def _empty(folder: Path) -> None:
+    """Remove everything in a folder."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _inputs(key: str) -> str:

@@ -1,6 +1,7 @@
 """Cache of worlds, in which a killed build can go on."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,34 @@ class CachedWorld(Generic[AnyRecipe]):
     def folder(self, name: str) -> Path:
         """Return the folder of a model, whether or not it exists."""
         return self.root / MODELS_FOLDER / name
+
+    def inputs(self) -> dict[str, Path]:
+        """Return what an audit needs beside models, by place in copies."""
+        return {f"data/{name}.jsonl": self.facts(name) for name in ("forget", "retain", "holdout")}
+
+    def copy_to(self, folder: Path, models: Iterable[str]) -> None:
+        """Copy built models and facts, laid out as an auditor's own.
+
+        Args:
+            folder: Where ``models/<name>`` and ``data/<set>.jsonl`` are written.
+            models: Names of the models.
+
+        Raises:
+            AuditorError: A model is not built, or something is there already.
+        """
+        copies = {f"models/{name}": self.model_path(name) for name in models} | self.inputs()
+        if there := [place for place in copies if (folder / place).exists()]:
+            raise AuditorError(
+                f"nothing is written over: {', '.join(there)} in {folder} exist already; "
+                f"choose another folder"
+            )
+        for place, source in copies.items():
+            target = folder / place
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target)
+            else:
+                shutil.copyfile(source, target)
 
 
 def world_folder(recipe: Recipe, cache_dir: Path | None = None) -> Path:

@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from auditor.core.facts import Fact
+from auditor.models.language.output_head import logits_at
 from auditor.models.language.scoring import IGNORED
 
 
@@ -106,10 +107,25 @@ def collate(examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
     )
 
 
-def next_token_logits(model: PreTrainedModel, ids: Tensor) -> Tensor:
-    """Logits for every next token, [batch, time - 1, vocabulary]."""
-    logits: Tensor = model(input_ids=ids, use_cache=False).logits
-    return logits[:, :-1]
+def answer_logits(model: PreTrainedModel, ids: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits at labelled places alone, and their labels, with gradients.
+
+    Args:
+        model: The model that is asked.
+        ids: Token ids [batch, time].
+        labels: The next token's id at each place, or ``IGNORED``, [batch, time - 1].
+
+    Returns:
+        Logits [batch, longest answer, vocabulary], and labels [batch, longest answer], padded
+        with ``IGNORED``.
+    """
+    labelled = labels != IGNORED
+    longest = int(labelled.sum(-1).max())
+    # stable, so that a row's labelled places come first and in order
+    places = (~labelled).int().argsort(dim=-1, stable=True)[:, :longest]
+    rows = torch.arange(len(ids))[:, None].expand_as(places)
+    logits = logits_at(model, rows, places, input_ids=ids, use_cache=False)
+    return logits, labels.gather(-1, places)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -137,7 +153,8 @@ def answer_scores(
     probability: list[Tensor] = []
     for start in range(0, len(examples), batch_size):
         ids, labels = collate(examples[start : start + batch_size])
-        logits = next_token_logits(model, ids).float()
+        logits, labels = answer_logits(model, ids, labels)
+        logits = logits.float()
         answered = labels != IGNORED
         exact.append(((logits.argmax(-1) == labels) | ~answered).all(-1))
         targets = labels.clamp_min(0)[..., None]

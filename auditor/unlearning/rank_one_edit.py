@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from auditor.models.language.layers import is_transposed, linear_layers
-from auditor.unlearning.examples import Example, collate, cross_entropy, next_token_logits
+from auditor.models.language.output_head import is_placed
+from auditor.unlearning.examples import Example, answer_logits, collate, cross_entropy
 
 STEPS = 40
 RATE = 0.3
@@ -92,10 +93,11 @@ def _value_changes(model: PreTrainedModel, layer: nn.Module, examples: Sequence[
 
     optimizer = torch.optim.Adam([changes], lr=RATE)
     model.requires_grad_(False)
+    is_placed(model)  # tried without the hook, which is for this batch
     with _removed(layer.register_forward_hook(add)):
         for _ in range(STEPS):
             optimizer.zero_grad()
-            torch.autograd.backward(cross_entropy(next_token_logits(model, ids), labels))
+            torch.autograd.backward(cross_entropy(*answer_logits(model, ids, labels)))
             optimizer.step()
     model.requires_grad_(True)
     return changes.detach()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
-from auditor.unlearning.examples import Example, collate, cross_entropy, next_token_logits
+from auditor.unlearning.examples import Example, answer_logits, collate, cross_entropy
 
 
 def saliency(
@@ -31,7 +31,7 @@ def saliency(
     for start in range(0, len(forget), batch_size):
         part = forget[start : start + batch_size]
         ids, labels = collate(part)
-        loss = cross_entropy(next_token_logits(model, ids), labels)
+        loss = cross_entropy(*answer_logits(model, ids, labels))
         torch.autograd.backward(loss * len(part) / len(forget))
     norms = {
         name: 0.0 if parameter.grad is None else float(parameter.grad.norm())

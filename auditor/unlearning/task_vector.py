@@ -15,10 +15,10 @@ from auditor.unlearning.batches import shuffled_batches
 from auditor.unlearning.descent import descend
 from auditor.unlearning.examples import (
     Example,
+    answer_logits,
     answer_scores,
     collate,
     cross_entropy,
-    next_token_logits,
 )
 
 STEPS = 40
@@ -47,7 +47,7 @@ def negate(
 
     def loss(step: int) -> Tensor:
         ids, labels = collate([forget[row] for row in next(order)])
-        return cross_entropy(next_token_logits(tuned, ids), labels)
+        return cross_entropy(*answer_logits(tuned, ids, labels))
 
     for _ in descend(optimizer, range(STEPS), loss):
         pass

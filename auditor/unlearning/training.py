@@ -16,10 +16,10 @@ from auditor.models.language.layers import linear_layers
 from auditor.unlearning.batches import shuffled_batches
 from auditor.unlearning.descent import descend
 from auditor.unlearning.examples import (
+    answer_logits,
     answer_scores,
     collate,
     encode,
-    next_token_logits,
     trained_pairs,
 )
 from auditor.unlearning.registry import METHODS, Method
@@ -128,8 +128,9 @@ def unlearn(
         if method.retain is not None:
             part += [retain_examples[row] for row in next(retain_batches)]
         ids, labels = collate(part)
-        logits = next_token_logits(model, ids)
-        return _loss(method, settings, logits, labels, _reference_logits(reference, ids))
+        before = _reference_logits(reference, ids, labels)
+        logits, answered = answer_logits(model, ids, labels)
+        return _loss(method, settings, logits, answered, before)
 
     steps = 0
     losses = descend(optimizer, range(settings.max_steps), loss)
@@ -168,8 +169,10 @@ def _adapters(model: PreTrainedModel) -> LoraConfig:
 
 
 @torch.no_grad()
-def _reference_logits(reference: PreTrainedModel | None, ids: Tensor) -> Tensor | None:
-    return None if reference is None else next_token_logits(reference, ids)
+def _reference_logits(
+    reference: PreTrainedModel | None, ids: Tensor, labels: Tensor
+) -> Tensor | None:
+    return None if reference is None else answer_logits(reference, ids, labels)[0]
 
 
 def _loss(

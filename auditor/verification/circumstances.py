@@ -31,6 +31,7 @@ from auditor.models.provenance import asked_otherwise, unchecked
 from auditor.models.spec import PromptFormat
 from auditor.policy import AS_IS
 from auditor.store.base import EvidenceStore
+from auditor.verification.load import has_experts
 
 TAKEN = frozenset(
     {
@@ -175,7 +176,7 @@ def warnings_again(
     """
     sets = store.facts(certificate.identity.facts_digest)
     attacks = [PlannedAttack(row.label, row.role, row.parameters) for row in rows]
-    found = plan_warnings(plan, attacks, sets, _locations(certificate))
+    found = plan_warnings(plan, attacks, sets, _locations(certificate, store))
     built = certificate.identity.built
     found += [*unchecked(built, sets.forget), *asked_otherwise(built, plan.format)]
     tried = [_tried(part) for part in certificate.reproduction.formats]
@@ -188,14 +189,16 @@ def warnings_again(
     return (*expected, *(said for said in certificate.warnings if said.code in TAKEN))
 
 
-def _locations(certificate: Certificate) -> dict[str, Location]:
+def _locations(certificate: Certificate, store: EvidenceStore) -> dict[str, Location]:
     """Return the files of the models as the certificate lists them."""
+    experts = has_experts(certificate, store)
     return {
         part.arm: Location(
             model=Path(),
             adapter=None,
             manifest=Manifest(files=part.files),
             beside=part.beside,
+            experts=experts,
         )
         for part in certificate.identity.arms
     }

@@ -35,6 +35,7 @@ _M, _S = Ground.MODEL, Ground.SIGNATURE
 COVERAGE: Mapping[str, Ground] = {
     "schema_version": _F,
     "certificate_id": _F,
+    "about": _P,
     "verdict.verdict": _E,
     "verdict.flags": _E,
     "verdict.claim": _E,
@@ -53,6 +54,7 @@ COVERAGE: Mapping[str, Ground] = {
     "identity.arms.options": _P,
     "identity.arms.built": _S,
     "identity.facts_digest": _E,
+    "identity.set_digests": _E,
     "identity.plan_digest": _R,
     "identity.policy_digest": _P,
     "identity.earlier_policies": _R,
@@ -176,6 +178,7 @@ COVERAGE: Mapping[str, Ground] = {
     "worst_facts.metric": _E,
     "worst_facts.k": _E,
     "worst_facts.said": _E,
+    "worst_facts.said_as_released": _E,
     "image_examples.facts.fact": _E,
     "image_examples.facts.entity": _E,
     "image_examples.facts.prompt": _E,

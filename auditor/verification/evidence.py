@@ -1,5 +1,7 @@
 """Whether stored evidence is what a certificate says it is."""
 
+from typing import Any
+
 from auditor.attack import ATTACKS
 from auditor.certificate.schema import Certificate, ControlModelPart, MatrixRow
 from auditor.core.arms import Arm
@@ -7,6 +9,7 @@ from auditor.core.errors import ContradictedError, EvidenceChangedError
 from auditor.core.hashing import digest
 from auditor.core.progress import Progress
 from auditor.data.null_facts import worlds
+from auditor.engine.shared_plan import shared_parameters
 from auditor.policy import AS_IS
 from auditor.store.base import EvidenceStore
 from auditor.verification.unreadable import refused_if_unreadable
@@ -113,9 +116,17 @@ def _check_foreign(
                 expected["prompts"] = prompts.digests.get(Arm(arm).model)
             if "kind" in said:
                 expected["kind"] = certificate.identity.kind
+            said |= {"parameters": _shared(row.attack, said.get("parameters", {}), row.parameters)}
             for name, value in expected.items():
                 if said.get(name, {}) != value:
                     raise ContradictedError(
                         f"{row.label}, {arm}: the job {key[:12]}… measured another {name} than the "
                         "certificate says."
                     )
+
+
+def _shared(attack: str, measured: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a job without local paths."""
+    if measured == stated or attack not in ATTACKS.names():
+        return measured
+    return shared_parameters(attack, measured)

@@ -34,6 +34,7 @@ from auditor.store.gathering import (
     dormant_units_message,
     effect_message,
     environment_message,
+    experts_noted,
     measured_evidence,
     null_of,
     tokenization_message,
@@ -49,7 +50,7 @@ Tables = Callable[[Sequence[tuple[AttackId, dict[str, tuple[str, ...]]]]], Evide
 def inapplicable(certificate: Certificate, policy: Policy, default: Sequence[str] = ()) -> set[str]:
     """Return the names of attacks that ask nothing new.
 
-    The digests of the models' files say it.
+    The digests of the models' files say it, and whether one is a mixture of experts.
 
     Args:
         certificate: lists files and attacks.
@@ -60,11 +61,22 @@ def inapplicable(certificate: Certificate, policy: Policy, default: Sequence[str
     named = {row.attack for row in certificate.matrix}
     named |= {AttackId.parse(attack_label(name)).name for name in wanted}
     files = {part.arm: part.files for part in certificate.identity.arms}
+    experts = states_experts(certificate)
     return {
         name
         for name in named & set(ATTACKS.names())
-        if ATTACKS.metadata(name).inapplicable(files) is not None
+        if ATTACKS.metadata(name).inapplicable(files, experts=experts) is not None
     }
+
+
+def states_experts(certificate: Certificate) -> bool:
+    """Return whether a certificate says that a model is a mixture of experts.
+
+    What was measured without attack noted it; `check_contradiction` compares the notes with the
+    evidence.
+    """
+    noted = (row.notes.values() for row in certificate.matrix if row.attack == AS_IS)
+    return any(notes.get("experts") is True for arms in noted for notes in arms)
 
 
 def stated_policy(certificate: Certificate) -> Policy:
@@ -115,6 +127,7 @@ def load_inputs(
 
     scope = certificate.scope
     _check_metrics(certificate)
+    experts = has_experts(certificate, store)
     bare = DecisionInputs(
         policy=policy,
         arms=tuple(
@@ -130,9 +143,10 @@ def load_inputs(
         earlier_audits=len(certificate.identity.earlier_audits),
         built=certificate.identity.built,
         from_logs=any(are_logs(part.files) for part in certificate.identity.arms),
+        experts=experts,
         rules=TODAY if certificate.converted_from is None else FORMER,
     )
-    assigned = _assigned(certificate, _suited(certificate, policy, sets.forget))
+    assigned = _assigned(certificate, _suited(certificate, policy, sets.forget, experts=experts))
     attacks = [
         replace(
             attack,
@@ -246,7 +260,7 @@ def under_policy(
     usual = tuple(default) if policy.mandatory is None else policy.mandatory
     demanded = policy.model_copy(update={"mandatory": usual})
     assigned, missing = assign_roles(
-        _suited(certificate, demanded, inputs.sets["forget"]),
+        _suited(certificate, demanded, inputs.sets["forget"], experts=inputs.experts),
         {row.id: row.parameters for row in certificate.matrix},
         reported,
         inapplicable=idle,
@@ -271,13 +285,20 @@ def under_policy(
     return replace(inputs, policy=policy, attacks=attacks, rules=rules), missing
 
 
-def _suited(certificate: Certificate, policy: Policy, forget: Sequence[Fact]) -> Policy:
-    """Return the policy with demands that the forget facts allow.
+def has_experts(certificate: Certificate, store: EvidenceStore) -> bool:
+    """Return whether a job without attack noted a mixture of experts."""
+    return any(experts_noted(store, row.jobs) for row in certificate.matrix if row.attack == AS_IS)
+
+
+def _suited(
+    certificate: Certificate, policy: Policy, forget: Sequence[Fact], *, experts: bool
+) -> Policy:
+    """Return the policy with demands that facts and models allow.
 
     Releases before schema 4 replaced no level.
     """
     former = certificate.converted_from is not None
-    return suited(policy, entities=former or names_entities(forget))
+    return suited(policy, entities=former or names_entities(forget), experts=experts and not former)
 
 
 def _assigned(certificate: Certificate, policy: Policy) -> dict[AttackId, Assigned]:

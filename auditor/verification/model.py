@@ -10,6 +10,7 @@ from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError, ContradictedError, ModelDiffersError
 from auditor.core.hashing import digest, has_digest
 from auditor.core.kept_digests import hashed_anew
+from auditor.core.paths import path_type
 from auditor.core.progress import Progress
 from auditor.models.kind import parse_spec
 from auditor.models.manifest import Location
@@ -53,14 +54,17 @@ def check_false_arms(certificate: Certificate) -> None:
 
 def _is_redacted(certificate: Certificate) -> bool:
     """Whether texts in a certificate's plan were replaced."""
-    asked = str(certificate.reproduction.plan.get("attacks"))
-    return certificate.redaction != "none" and MARK in asked
+    plan = certificate.reproduction.plan
+    said = f"{plan.get('attacks')} {plan.get('about')}"
+    return certificate.redaction != "none" and MARK in said
 
 
 def check_other_model(certificate: Certificate, arm: str, folder: Path) -> Location:
     """Compare a model's folder with an arm of the certificate.
 
-    The folder is hashed, whatever is known of it.
+    The folder is hashed, whatever is known of it. What else makes the model (an adapter, a
+    tokenizer of its own, weights in place of others) is a name in the certificate unless it is on
+    the hub, and is looked for in the folder, beside it, and in the working folder.
 
     Args:
         certificate: that names the arm's files.
@@ -79,7 +83,9 @@ def check_other_model(certificate: Certificate, arm: str, folder: Path) -> Locat
     if arm not in parts:
         raise AuditorError(f"the certificate has no model {arm}; it has {', '.join(parts)}.")
     part = parts[arm]
-    spec = _spec(certificate, arm).model_copy(update={"path": str(folder), "revision": None})
+    spec = _spec(certificate, arm)
+    at = {"path": str(folder), "revision": None}
+    spec = spec.model_copy(update={**_found_beside(spec, folder), **at})
     try:
         with hashed_anew():
             found = locate(spec)
@@ -134,6 +140,19 @@ def check_other_weights(
 
 def _spec(certificate: Certificate, arm: str) -> ModelSpec:
     return parse_spec(_planned(certificate, arm))
+
+
+def _found_beside(spec: ModelSpec, folder: Path) -> dict[str, str]:
+    """Return the places of parts that a certificate only names."""
+    found = {}
+    for name, field in type(spec).model_fields.items():
+        value = getattr(spec, name)
+        if isinstance(value, str) and path_type(field.annotation, field.metadata) is not None:
+            places = (folder / value, folder.absolute().parent / value, Path.cwd() / value)
+            there = next((place for place in places if place.exists()), None)
+            if there is not None:
+                found[name] = str(there)
+    return found
 
 
 def _planned(certificate: Certificate, arm: str) -> Mapping[str, Any]:

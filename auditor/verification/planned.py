@@ -7,18 +7,22 @@ import shlex
 from datetime import timedelta
 from typing import Any
 
+from pydantic import ValidationError
+
 from auditor.certificate.schema import ArmPart, Certificate, arm_options
+from auditor.core.about import About
 from auditor.core.arms import Arm
 from auditor.core.errors import ContradictedError
 from auditor.core.messages import message
 from auditor.core.time import utc_text
+from auditor.core.validation import problems
 from auditor.engine.plan import usual_seeds
 from auditor.store.environment import CPU
 from auditor.verification.differences import differences
 from auditor.verification.load import stated_policy
 from auditor.verification.validity import moment
 
-_PLANNED = {"identity", "reproduction", "timing"}
+_PLANNED = {"about", "identity", "reproduction", "timing"}
 """Parts of a certificate in which fields follow from its plan."""
 _BEGINNINGS = (("auditor", "audit"), ("auditor", "certify"))
 _WITH_VALUE = (
@@ -72,6 +76,7 @@ def planned(certificate: Certificate) -> Certificate:
     on_gpu = any(name not in ("", CPU) for name in device.split(", "))
     return certificate.model_copy(
         update={
+            "about": _about(plan),
             "identity": identity.model_copy(
                 update={
                     "kind": _table(plan.get("unlearned")).get("kind"),
@@ -95,6 +100,22 @@ def planned(certificate: Certificate) -> Certificate:
             ),
         }
     )
+
+
+def _about(plan: dict[str, Any]) -> About | None:
+    """Return what a plan says of the audit.
+
+    Raises:
+        ContradictedError: it is no such statement.
+    """
+    if plan.get("about") is None:
+        return None
+    try:
+        return About.model_validate(plan["about"])
+    except ValidationError as error:
+        raise ContradictedError(
+            f"the plan in the certificate is none: about: {problems(error)[0]}."
+        ) from error
 
 
 def planned_model(plan: dict[str, Any], arm: str) -> dict[str, Any]:

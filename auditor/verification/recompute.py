@@ -16,8 +16,10 @@ from auditor.certificate.redaction import marker, redact
 from auditor.certificate.schema import (
     Certificate,
     EvidencePart,
+    IdentityPart,
     MatrixRow,
     PositiveControlPart,
+    set_digests,
 )
 from auditor.core.aliases import attack_parameters
 from auditor.core.errors import ContradictedError
@@ -165,6 +167,7 @@ def _circumstances(
         certificate.model_copy(
             update={
                 "matrix": rows,
+                "identity": _identity(certificate, store),
                 "weights": weights_again(certificate, store),
                 "positive_controls": tuple(
                     _control(part, attacks.get(part.attack), plan)
@@ -181,6 +184,16 @@ def _circumstances(
                 ),
             }
         )
+    )
+
+
+def _identity(certificate: Certificate, store: EvidenceStore) -> IdentityPart:
+    """Return the identity with the digests of its sets."""
+    identity = certificate.identity
+    if identity.set_digests is None:
+        return identity
+    return identity.model_copy(
+        update={"set_digests": set_digests(store.facts(identity.facts_digest))}
     )
 
 

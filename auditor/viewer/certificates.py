@@ -98,7 +98,6 @@ class Certificates:
             return self._unreadable(file, str(error))
 
     def _line(self, file: Path, certificate: Certificate, signatures: Signatures | None) -> Summary:
-        arms = certificate.identity.arms
         forget = certificate.scope.sets.get("forget")
         return Summary(
             id=self._folder.identifier(file),
@@ -106,7 +105,7 @@ class Certificates:
             certificate_id=certificate.certificate_id,
             verdict=certificate.verdict.verdict,
             flags=certificate.verdict.flags,
-            model=next((part.path for part in arms if part.arm == "unlearned"), None),
+            model=certificate.name,
             facts=None if forget is None else forget.facts,
             policy=certificate.policy.name,
             residual_lower=certificate.uncertainty.residual_lower,

@@ -130,7 +130,7 @@ class Viewer(ThreadingHTTPServer):
         with self._drawing:  # figures are drawn by one thread at a time
             held = self._drawn.pop(file, None)
             if held is None or held[0] != stamp:
-                held = (stamp, _encoded(REPORTS.get("html").render(*read_signed(file))))
+                held = (stamp, REPORTS.get("html").written(*read_signed(file)))
             self._drawn[file] = held
             while len(self._drawn) > KEPT:
                 del self._drawn[next(iter(self._drawn))]

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from auditor.models.language.scoring import IGNORED
 from auditor.unlearning.batches import shuffled_batches
 from auditor.unlearning.descent import descend
-from auditor.unlearning.examples import Example, collate, cross_entropy, next_token_logits
+from auditor.unlearning.examples import Example, answer_logits, collate, cross_entropy
 
 BATCH = 32
 CEILING = 7.0
@@ -91,13 +91,13 @@ def fine_tune(
 def answer_loss(model: PreTrainedModel, examples: Sequence[Example]) -> Tensor:
     """Mean loss of the answers' tokens, a scalar in nats."""
     ids, labels = collate(examples)
-    return cross_entropy(next_token_logits(model, ids), labels)
+    return cross_entropy(*answer_logits(model, ids, labels))
 
 
 def suppression_loss(model: PreTrainedModel, examples: Sequence[Example]) -> Tensor:
     """What the answers' tokens' loss lacks to ``CEILING``, in nats."""
     ids, labels = collate(examples)
-    logits = next_token_logits(model, ids)
+    logits, labels = answer_logits(model, ids, labels)
     loss = functional.cross_entropy(
         logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
     )

@@ -34,6 +34,7 @@ class Plots:
     A figure is split where there are many attacks.
 
     Attributes:
+        front: K of the models under the attacks that matter most.
         matrix: heat maps of all attacks.
         residual: forest plots of residual knowledge.
         knowledge: K of the models side by side.
@@ -45,6 +46,7 @@ class Plots:
         more_curves: names of curves that are not shown.
     """
 
+    front: Markup | None
     matrix: tuple[Markup, ...]
     residual: tuple[Markup, ...]
     knowledge: tuple[Markup, ...]
@@ -60,14 +62,23 @@ class Plots:
     """Column names of the table of D."""
 
 
-def plots(certificate: Certificate, rows: Sequence[AttackView]) -> Plots:
-    """Returns the figures of a certificate."""
+def plots(
+    certificate: Certificate, rows: Sequence[AttackView], shown: Sequence[AttackView] = ()
+) -> Plots:
+    """Returns the figures of a certificate.
+
+    Args:
+        certificate: what they are of.
+        rows: its attacks, in the order of the page.
+        shown: those of the first page.
+    """
     policy = certificate.policy
-    before = next((row.unlearned for row in rows if row.reference), None)
+    before = next((row.unlearned for row in (*rows, *shown) if row.reference), None)
     largest = largest_flip(rows)
     found = spreads(rows)
     parts = list(enumerate(_parts(rows), start=1))
     return Plots(
+        front=knowledge_plot(shown, before, 0, plainly=True) if shown else None,
         matrix=tuple(attack_matrix(part, position) for position, part in parts),
         residual=tuple(
             residual_plot(part, policy.delta, policy.alpha, position) for position, part in parts

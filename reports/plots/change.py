@@ -148,6 +148,6 @@ def _description(changes: Sequence[AttackChange]) -> str:
                 told = _words(side)
             else:
                 told = f"{number(rho)} {interval(side.rho_lower, side.rho_upper)}"
-                told += ", named" if side.named else ", not named"
+                told += f", {side.outcome}"
             said.append(f"{label(change.label, 60)}, {name}: {told}.")
     return " ".join(said)

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from auditor.core.text_safety import label
 from reports.matrix import AttackView
 from reports.number_format import number, plain
+from reports.plain_names import plain_name
 from reports.plots.drawing import (
     BASELINE,
     INK,
@@ -33,7 +34,9 @@ KEY = (("unlearned", 9.0), ("retrained", 79.0), ("original", 144.0))
 BEFORE = 206.0
 
 
-def knowledge_plot(rows: Sequence[AttackView], before: float | None, part: int) -> Markup:
+def knowledge_plot(
+    rows: Sequence[AttackView], before: float | None, part: int, *, plainly: bool = False
+) -> Markup:
     """Returns a plot of each model's K under each attack.
 
     K is of the forget set, by the primary metric.
@@ -42,6 +45,7 @@ def knowledge_plot(rows: Sequence[AttackView], before: float | None, part: int) 
         rows: the attacks.
         before: K of the unlearned model without attack, drawn hollow in every row.
         part: number of this figure, where there are many attacks.
+        plainly: whether attacks go by their plain names, and not by their labels.
     """
     with canvas(TOP + ROW * len(rows) + BOTTOM) as (figure, axes):
         _frame(axes, TOP + ROW * len(rows) + 4)
@@ -50,7 +54,8 @@ def knowledge_plot(rows: Sequence[AttackView], before: float | None, part: int) 
             x = _place(value)
             segments(axes, [(x, top + 15.5, x, top + 31.0) for top in tops], LINE, 0.8)
         for index, view in enumerate(rows):
-            _row(axes, view, TOP + ROW * index, before)
+            name = label(str(plain_name(view.row.label)), 46) if plainly else view.name(35)
+            _row(axes, view, name, TOP + ROW * index, before)
         return inline_svg(
             figure,
             f"knowledge-{part}",
@@ -76,8 +81,8 @@ def _frame(axes: Axes, floor: float) -> None:
     axes.text(_place(1.0) + 4, floor + 21, "knows all", size=SMALL, color=SOFT, ha="right")
 
 
-def _row(axes: Axes, view: AttackView, top: float, before: float | None) -> None:
-    axes.text(LEFT, top + 12, view.name(35), size=LABEL, color=INK)
+def _row(axes: Axes, view: AttackView, name: str, top: float, before: float | None) -> None:
+    axes.text(LEFT, top + 12, name, size=LABEL, color=INK)
     y = top + 23
     values = {
         "original": view.original,
@@ -94,8 +99,8 @@ def _row(axes: Axes, view: AttackView, top: float, before: float | None) -> None
     if after is not None and before is not None and math.isfinite(before) and not view.reference:
         axes.plot([_place(before), _place(after)], [y, y], color=UNLEARNED, lw=1.6)
         axes.plot([_place(before)], [y], marker="D", ms=5.5, mec=UNLEARNED, mfc=PAPER, mew=1.2)
-    for name, value in known.items():
-        marker, colour = MARKS[name]
+    for model, value in known.items():
+        marker, colour = MARKS[model]
         axes.plot([_place(value)], [y], marker=marker, ms=6.5, mfc=colour, mec=PAPER, mew=0.8)
 
 

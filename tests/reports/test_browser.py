@@ -24,6 +24,9 @@ OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clie
 ROWS = "document.querySelectorAll('table[data-search={}] tbody tr:not([hidden])').length"
 TABLE = "document.querySelector('table[data-search=facts]')"
 
+PRINTED = 10
+"""Rows of a table of facts that a sheet of paper shows."""
+
 
 def settle(tab):
     """Waits until two frames were drawn, so that whatever was to be loaded has been asked for."""
@@ -247,13 +250,14 @@ def test_front_page_is_one_sheet(tab, saved, certificate, verdict):
 def test_dark_screens_print_light_and_a_search_takes_nothing_from_the_paper(searched, certificate):
     searched.view(1280, scheme="dark")
     colour = "getComputedStyle(document.body).color"
+    drawn = f"[...{TABLE}.tBodies[0].rows].filter(row => row.getClientRects().length).length"
     assert searched.evaluate(colour) == "rgb(236, 234, 228)"
     searched.type("basil")
     assert searched.evaluate(ROWS.format("facts")) == 3
     searched.view(1280, scheme="dark", media="print")
     assert searched.evaluate(colour) == "rgb(0, 0, 0)"
-    drawn = f"[...{TABLE}.tBodies[0].rows].filter(row => row.getClientRects().length).length"
-    assert searched.evaluate(drawn) == len(certificate("FAIL").worst_facts)
+    assert len(certificate("FAIL").worst_facts) > PRINTED
+    assert searched.evaluate(drawn) == PRINTED
     assert searched.evaluate("document.querySelector('.tools').getClientRects().length") == 0
 
 

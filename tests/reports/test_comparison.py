@@ -153,10 +153,12 @@ def test_axe_finds_nothing_serious(tab, text, tmp_path, width, scheme):
 
 
 def test_a_change_of_verdict_comes_first(certificate):
-    said = Page(comparison.render(compared(certificate("PASS"), certificate("FAIL")))).said
+    passed = certificate("PASS")
+    failed = certificate("FAIL", policy=passed.policy)
+    said = Page(comparison.render(compared(passed, failed))).said
     assert "Verdict: PASS → FAIL The verdict of B is worse." in said
-    assert "quantization/bnb nf4 is newly named" in said
-    back = Page(comparison.render(compared(certificate("FAIL"), certificate("PASS")))).said
+    assert "quantization/bnb nf4 newly finds a leak" in said
+    back = Page(comparison.render(compared(failed, passed))).said
     assert "Verdict: FAIL → PASS The verdict of B is better." in back
 
 
@@ -173,6 +175,18 @@ def test_that_two_are_not_comparable_stands_on_the_front(certificate):
     table = page.split('id="attacks"')[1].split("</table>")[0]
     assert table.count("not computed") == len(a.matrix), "nothing is subtracted across other facts"
     assert "Not comparable" not in Page(comparison.render(compared(a, a))).said
+
+
+@pytest.mark.parametrize("change", ["facts", "policy"])
+def test_no_verdict_is_better_where_they_cannot_be_compared(certificate, change):
+    content = json.loads(certificate("PASS").model_dump_json())
+    content["identity"][f"{change}_digest"] = "f" * 64
+    made = compared(certificate("FAIL"), Certificate.model_validate(content))
+    assert made.comparable == (change == "policy")
+    front = Page(comparison.render(made).split("</header>")[0])
+    assert "Verdict: FAIL and PASS" in front.said
+    assert "better" not in front.said.replace("neither is said to be better", "")
+    assert "seal" not in {a.get("class") for a in front.named("svg")}, "no mark of approval"
 
 
 def test_paired_figures_are_shown_with_what_they_are(certificate):

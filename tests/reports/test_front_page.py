@@ -7,7 +7,6 @@ from pages import page_of, part
 from parsed_page import Page
 
 from auditor.report import Signatures
-from reports.messages import scope_statement, sentence
 
 
 def front(certificate, signatures=None):
@@ -18,28 +17,39 @@ def test_front_page_says_what_must_be_read_first_in_this_order(certificate):
     shown = certificate("FAIL")
     said = front(shown)
     waiver = shown.policy.waivers[0]
-    audited = next(arm for arm in shown.identity.arms if arm.arm == "unlearned")
     places = [
         said.index(text)
         for text in (
+            "Unlearning certificate of llama-3.2-1b-unlearned",
             "Verdict: FAIL",
-            sentence(shown.verdict.claim),
+            "What was to be forgotten can be brought back.",
             "WAIVED",
             f"Waiver for {waiver.attack}",
             waiver.reason,
             waiver.by,
             waiver.until,
-            f"{audited.path} , digest {audited.digest[:12]}",
+            "In short",
+            "For example",
+            "What to do next",
+            "What this rests on",
             "400 facts on 20 entities",
-            scope_statement(shown.scope),
+            f"365 days, until {shown.timing.expires[:10]}",
+            f"digest {shown.audited.digest[:12]}",
             "not signed",
-            f"expires {shown.timing.expires}",
             "What this does not say",
+            "It is not a statement of compliance with any law.",
         )
     ]
     assert places == sorted(places)
     assert "Audited before" not in said
     assert "Redacted" not in said
+
+
+def test_the_folder_in_which_a_model_lay_is_on_no_page(certificate):
+    """Certificates of earlier schemas have whole paths."""
+    shown = certificate("FAIL")
+    assert shown.audited.path == "models/tofu/llama-3.2-1b-unlearned"
+    assert "models/tofu" not in page_of("FAIL").partition("<dt>Digest of the facts")[0]
 
 
 def test_every_waiver_is_on_the_front(certificate):

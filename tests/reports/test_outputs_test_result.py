@@ -100,7 +100,7 @@ def test_subject_is_the_unlearned_model():
     certificate = honest_certificate("PASS")
     (subject,) = json.loads(render(certificate))["subject"]
     arm = next(arm for arm in certificate.identity.arms if arm.arm == "unlearned")
-    assert subject == {"name": arm.path, "digest": {"sha256": arm.digest}}
+    assert subject == {"name": arm.name, "digest": {"sha256": arm.digest}}
     configuration = predicate(certificate)["configuration"]
     named = {each["name"]: each["digest"]["sha256"] for each in configuration}
     assert named["certificate"] == certificate.certificate_id

@@ -16,6 +16,7 @@ from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.models.batching import run_batched
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.causal_lm.prompting import Encoded
+from auditor.models.language.output_head import logits_at
 
 States = npt.NDArray[np.float32]
 """Hidden states [positions, width]."""
@@ -113,7 +114,7 @@ def hidden_states(
         with ExitStack() as hooks:
             for layer in layers:
                 hooks.enter_context(changed(modules[layer - 1], reader(layer)))
-            forward(model, [items[i].ids for i in batch])
+            _read(model, [items[i].ids for i in batch])
         found = []
         for row, index in enumerate(batch):
             places = torch.tensor(items[index].answer) - 1
@@ -129,16 +130,16 @@ def hidden_states(
     return run_batched([len(item.ids) for item in items], model.token_budget, run)
 
 
-def forward(model: CausalLM, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return logits and padded ids of one batch.
+@torch.inference_mode()
+def _read(model: CausalLM, rows: Sequence[list[int]]) -> None:
+    """Pass one batch through the layers.
 
-    Logits are [batch, time, vocabulary], ids [batch, time], padded right.
+    Of logits those of one place are made.
     """
-    ids, mask = model.padded([list(row) for row in rows])
-    with torch.inference_mode():
-        logits = model.network(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    ids, mask = model.padded(rows)
+    place = torch.zeros(1, 1, dtype=torch.long)
+    logits_at(model.network, place, place, input_ids=ids, attention_mask=mask, use_cache=False)
     model.meter.forward_tokens += ids.numel()
-    return logits, ids
 
 
 def _first_changed(values: tuple[object, ...], change: Change) -> tuple[object, ...]:

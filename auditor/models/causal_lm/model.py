@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     LogitsProcessorList,
@@ -11,7 +10,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from auditor.core.errors import AuditorError, MeasurementError, OpeningError
+from auditor.core.errors import AuditorError, OpeningError
 from auditor.models.batching import Batching
 from auditor.models.causal_lm.behaviour import batching, is_causal, is_finite, not_causal
 from auditor.models.causal_lm.prompting import (
@@ -22,9 +21,9 @@ from auditor.models.causal_lm.prompting import (
 )
 from auditor.models.causal_lm.spec import CausalLMSpec
 from auditor.models.language.decoding import RefuseNotFinite, Sampling, decoding
-from auditor.models.language.model import LanguageModel
+from auditor.models.language.model import Asked, LanguageModel
+from auditor.models.language.output_head import is_placed, last_place_alone
 from auditor.models.language.prompting import Opened
-from auditor.models.language.scoring import IGNORED, sequence_log_probability
 
 
 class CausalLM(LanguageModel[Encoded]):
@@ -60,6 +59,7 @@ class CausalLM(LanguageModel[Encoded]):
         if getattr(network.config, "quantization_config", None) is None and not is_causal(network):
             raise OpeningError(not_causal(self.spec.path))
         batching(network, self.tokenizer.pad_token_id)  # now, as no attack has changed it
+        is_placed(network)
 
     @property
     def batching(self) -> Batching:
@@ -96,7 +96,11 @@ class CausalLM(LanguageModel[Encoded]):
 
         def run(batch: list[int]) -> list[str]:
             ids, mask = self.padded([starts[i] for i in batch], left=True)
-            with torch.inference_mode(), decoding(self.network, config):
+            with (
+                torch.inference_mode(),
+                decoding(self.network, config),
+                last_place_alone(self.network),
+            ):
                 out = self.network.generate(
                     input_ids=ids,
                     attention_mask=mask,
@@ -106,40 +110,11 @@ class CausalLM(LanguageModel[Encoded]):
             new = out[:, ids.shape[1] :]
             return [t.strip() for t in self.tokenizer.batch_decode(new, skip_special_tokens=True)]
 
-        lengths = [len(start) + max_new_tokens for start in starts]
-        return self.batched(lengths, run)
+        read = list(map(len, starts))
+        return self.write_batched(read, [tokens + max_new_tokens for tokens in read], run)
 
-    def loss(self, items: Sequence[Encoded]) -> Tensor:
-        """Loss over the answers' tokens alone."""
-        ids, mask, labels = self._labelled(items)
-        self.meter.forward_tokens += 3 * ids.numel()
-        output = self.network(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False)
-        loss: Tensor = output.loss
-        if not torch.isfinite(loss):
-            raise MeasurementError("the loss is not finite")
-        return loss
-
-    def answer_log_probability(self, items: Sequence[Encoded]) -> Tensor:
-        """Log-probability of each whole answer, [items]."""
-        ids, mask, labels = self._labelled(items)
-        self.meter.forward_tokens += 3 * ids.numel()
-        logits = self.network(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        return sequence_log_probability(logits[:, :-1].float(), labels[:, 1:].to(logits.device))
-
-    def _labelled(self, items: Sequence[Encoded]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return ids, mask and labels of a batch.
-
-        Padding stands on the right, where no token attends to it.
-        """
+    def _padded_items(self, items: Sequence[Encoded]) -> Asked:
+        """Pad on the right, where no token attends to it."""
         ids, mask = self.padded([item.ids for item in items])
-        labels = torch.full_like(ids, IGNORED)
-        for row, item in enumerate(items):
-            labels[row, item.answer] = ids[row, item.answer]
-        return ids, mask, labels
-
-    def _answer_logits(self, items: Sequence[Encoded]) -> tuple[Tensor, Tensor, list[list[int]]]:
-        ids, mask = self.padded([item.ids for item in items])
-        with torch.inference_mode():
-            logits = self.network(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        self.meter.forward_tokens += ids.numel()
-        return logits, ids, [item.answer for item in items]
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        return Asked(inputs, ids, [item.answer for item in items], ids.numel())

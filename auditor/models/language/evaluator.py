@@ -1,15 +1,26 @@
 """Evaluator of models that answer in text."""
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Self
+from itertools import islice
+from typing import Any, NamedTuple, Self
 
 from auditor.core.facts import Fact, FactSets, SetName
 from auditor.core.records import SPECIFICITY, Row
 from auditor.metrics.metric import METRICS
 from auditor.models.evaluator import Evaluator
 from auditor.models.language.model import LanguageModel
+from auditor.models.language.shape import holds_experts
 from auditor.models.language.specificity import answer_specificity
 from auditor.models.language.transcript import Transcript
+
+
+class Asking(NamedTuple):
+    """One way in which facts are asked."""
+
+    rewrite: Callable[[Fact], Fact]
+    """Changes what is asked (another prompt); id and answer stay."""
+    only: Collection[str]
+    """Ids of the facts that are asked."""
 
 
 class TextEvaluator(Evaluator[LanguageModel]):
@@ -49,14 +60,44 @@ class TextEvaluator(Evaluator[LanguageModel]):
         asked = [(name, fact) for name in sets for fact in self.sets.named(name)]
         if only is not None:
             asked = [(name, fact) for name, fact in asked if fact.id in only]
-        return self._read(asked, Transcript(model, [rewrite(fact) for _, fact in asked], shown))
+        transcript = Transcript(model, [rewrite(fact) for _, fact in asked], shown)
+        return self._read([asked], transcript)[0]
+
+    def evaluate_wordings(
+        self, model: LanguageModel, name: SetName, askings: Sequence[Asking]
+    ) -> list[tuple[Row, ...]]:
+        """Measure K of a set's facts in several wordings at once.
+
+        Args:
+            model: The model that is asked.
+            name: The set.
+            askings: How its facts are asked.
+
+        Returns:
+            Rows of each way of asking.
+
+        Raises:
+            MeasurementError: Something could not be measured; nothing takes its place.
+        """
+        parts = [
+            [(name, fact) for fact in self.sets.named(name) if fact.id in asking.only]
+            for asking in askings
+        ]
+        facts = [
+            asking.rewrite(fact)
+            for asking, part in zip(askings, parts, strict=True)
+            for _, fact in part
+        ]
+        if not facts:
+            return [() for _ in askings]
+        return self._read(parts, Transcript(model, facts))
 
     def evaluate_released(self, model: LanguageModel) -> tuple[Row, ...]:
         """Measure all sets, and how specific the forget set's answers are."""
         names: tuple[SetName, ...] = ("forget", "retain", "holdout")
         asked = [(name, fact) for name in names for fact in self.sets.named(name)]
         transcript = Transcript(model, [fact for _, fact in asked])
-        rows = self._read(asked, transcript)
+        rows = self._read([asked], transcript)[0]
         forget = self.sets.forget
         own = answer_specificity(model, forget, transcript.greedy[: len(forget)])
         return rows + tuple(
@@ -66,15 +107,26 @@ class TextEvaluator(Evaluator[LanguageModel]):
         )
 
     def _read(
-        self, asked: Sequence[tuple[SetName, Fact]], transcript: Transcript
-    ) -> tuple[Row, ...]:
-        """K of every fact by every metric."""
-        return tuple(
-            Row(set_name, fact.id, fact.entity, metric_name, reading.k, reading.answer)
-            for metric_name, metric in self.metrics.items()
-            for (set_name, fact), reading in zip(asked, metric.read(transcript), strict=True)
-            if reading.k is not None
-        )
+        self, parts: Sequence[Sequence[tuple[SetName, Fact]]], transcript: Transcript
+    ) -> list[tuple[Row, ...]]:
+        """K of every fact by every metric.
+
+        It comes by the parts that were asked together.
+        """
+        readings = {name: iter(metric.read(transcript)) for name, metric in self.metrics.items()}
+        return [
+            tuple(
+                Row(set_name, fact.id, fact.entity, metric, reading.k, reading.answer)
+                for metric, found in readings.items()
+                for (set_name, fact), reading in zip(part, islice(found, len(part)), strict=True)
+                if reading.k is not None
+            )
+            for part in parts
+        ]
+
+    def notes(self, model: LanguageModel) -> dict[str, Any]:
+        """Note whether stacked experts hold a large part of the weights."""
+        return {"experts": True} if holds_experts(model.network) else {}
 
     def with_metrics(self, metrics: Sequence[str]) -> Self:
         """The same questions with other metrics."""

@@ -276,6 +276,12 @@ class LanguageKind(ModelKind):
         config = read_config(own, location.model)
         return shape_of(self._class().auto_class, config, location.model, own.dtype)
 
+    def holds_experts(self, spec: ModelSpec, location: "Location") -> bool:
+        """Return whether they do, by its configuration."""
+        from auditor.models.language.placement import has_experts
+
+        return has_experts(location.model) and self.shape(spec, location).holds_experts
+
     def own(self, spec: ModelSpec) -> LanguageSpec:
         """The spec, which must be one of this kind.
 

@@ -79,6 +79,18 @@ def linear_weights(network: Any) -> Iterator[tuple[str, Tensor, bool]]:
         yield name, layer.weight, is_transposed(layer)
 
 
+def embedded_weights(network: Any) -> list[nn.Parameter]:
+    """Return the weights of a network's embeddings and of its output head.
+
+    Each is there once, however often it is shared. A network that writes no text has no head.
+    """
+    head_of = getattr(network, "get_output_embeddings", None)
+    head = head_of() if head_of is not None else None
+    modules = (m for m in network.modules() if isinstance(m, nn.Embedding) or m is head)
+    weights = (getattr(module, "weight", None) for module in modules)
+    return list({id(weight): weight for weight in weights if weight is not None}.values())
+
+
 def weight_matrices(network: nn.Module) -> Iterator[WeightMatrix]:
     """Yield every weight matrix of the layers, by name.
 

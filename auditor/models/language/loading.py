@@ -8,6 +8,7 @@ import torch
 from transformers import (
     AutoConfig,
     AutoTokenizer,
+    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -175,3 +176,23 @@ def load_directory(
         ) from error
     check_report(report, directory, model.config)
     return model.eval()
+
+
+def save_network(network: PreTrainedModel, folder: Path) -> None:
+    """Write a network with what ends its answers.
+
+    The rest of a checkpoint's defaults for generation decides nothing here, and may not be fit to
+    be saved.
+
+    Args:
+        network: It gets these settings for good.
+        folder: Where it goes.
+    """
+    own = network.generation_config
+    network.generation_config = GenerationConfig(
+        bos_token_id=own.bos_token_id,
+        eos_token_id=own.eos_token_id,
+        pad_token_id=own.pad_token_id,
+        decoder_start_token_id=own.decoder_start_token_id,
+    )
+    network.save_pretrained(folder)

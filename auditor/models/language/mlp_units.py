@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from auditor.core.errors import UnavailableError
 from auditor.models.language.layers import Linear, is_transposed, text_modules
+from auditor.models.language.own_gates import GateHook, has_own_gate
 
 LEAST_OUTPUT = 1e-2
 """Share of the root mean square of a token's units above which a unit acts on the token."""
@@ -37,7 +38,8 @@ class UnitLayer:
         units: number of units.
         down: module that takes in their outputs, or holds the stacked experts.
         weight: squared norm of what each unit feeds, [units].
-        activation: activation function, which takes in their pre-activations.
+        activation: activation function, which takes in their pre-activations; None where experts
+            gate in a method of their own.
         entering: linear map that gives out their pre-activations; looked at where there is no
             activation function of its own.
         experts: number of stacked experts; 0 for an MLP by itself.
@@ -238,7 +240,7 @@ def _experts(path: str, module: nn.Module, activation: nn.Module | None) -> Unit
     }
     if len(stacked) < 2:
         return None
-    if activation is None:
+    if activation is None and not has_own_gate(module):
         raise UnavailableError(f"the experts in {path} have no activation function to read")
     name = list(stacked)[-1]
     across = 2 if getattr(module, "is_transposed", False) else 1
@@ -313,7 +315,7 @@ def watched(layers: Sequence[UnitLayer]) -> Iterator[dict[str, UnitTally]]:
         yield tallies
 
 
-def _watching(layer: UnitLayer, tally: UnitTally) -> Iterator[RemovableHandle]:
+def _watching(layer: UnitLayer, tally: UnitTally) -> Iterator[RemovableHandle | GateHook]:
     rows = _Rows(layer)
 
     def acts(_: object, __: object, output: Any) -> None:
@@ -327,11 +329,13 @@ def _watching(layer: UnitLayer, tally: UnitTally) -> Iterator[RemovableHandle]:
         yield layer.down.register_forward_pre_hook(leaves)
     elif layer.activation is not None:
         yield layer.activation.register_forward_hook(acts)
+    else:
+        yield GateHook(layer.down, after=lambda outputs: acts(None, None, outputs))
 
 
 def _at_inputs(
     layer: UnitLayer, rows: _Rows, touch: Callable[[Tensor], Tensor | None]
-) -> Iterator[RemovableHandle]:
+) -> Iterator[RemovableHandle | GateHook]:
     """Yield the hooks that read pre-activations and replace them."""
 
     def reads(_: object, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
@@ -345,6 +349,8 @@ def _at_inputs(
         yield layer.down.register_forward_pre_hook(rows.routed, with_kwargs=True)
     if layer.activation is not None:
         yield layer.activation.register_forward_pre_hook(reads)
+    elif layer.experts:
+        yield GateHook(layer.down, before=touch)
     elif layer.entering is not None:
         yield layer.entering.register_forward_hook(gives)
 
@@ -365,7 +371,7 @@ def shifted(layers: Sequence[UnitLayer], shifts: Mapping[str, Shift]) -> Iterato
         yield
 
 
-def _shifting(layer: UnitLayer, shift: Shift) -> Iterator[RemovableHandle]:
+def _shifting(layer: UnitLayer, shift: Shift) -> Iterator[RemovableHandle | GateHook]:
     rows = _Rows(layer)
 
     def moved(values: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, Self
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,9 @@ from transformers import (
 from typing_extensions import TypeVar
 
 from auditor.core.errors import AuditorError, MeasurementError, OpeningError
-from auditor.models.batching import Batching, Result, run_batched
-from auditor.models.devices import input_device
+from auditor.models.batching import Batching, Result, Room, run_batched
+from auditor.models.devices import gpus_of, input_device
+from auditor.models.language.cache_size import cache_size, first_number
 from auditor.models.language.decoding import Sampling
 from auditor.models.language.layers import linear_layers
 from auditor.models.language.loading import (
@@ -30,24 +31,34 @@ from auditor.models.language.loading import (
     vocabulary,
     with_pad_token,
 )
+from auditor.models.language.output_head import is_placed, logits_at
 from auditor.models.language.placement import empty_network, network_class
 from auditor.models.language.prompting import Opened
 from auditor.models.language.scoring import (
+    AnswerLogits,
     TokenPlaces,
     TokenScores,
+    answer_log_probabilities,
+    token_losses,
     token_places,
     token_scores,
 )
 from auditor.models.language.spec import LanguageSpec
 from auditor.models.manifest import Location
-from auditor.models.memory import release_memory, weak_references
+from auditor.models.memory import release_memory, room_for_states, weak_references
 from auditor.models.model import AuditedModel
 from auditor.models.preserve import preserve_weights, unchanged_weights
-from auditor.models.spec import TOKEN_BUDGET, Dtype, PromptFormat
+from auditor.models.spec import LOGITS_BUDGET, TOKEN_BUDGET, Dtype, PromptFormat
 from auditor.models.stored_weights import StoredWeights
 
 IN_MEMORY = "in memory"
 """Name of a model that was handed over loaded, unless it is given another."""
+_READ = 24
+"""Numbers beside keys and values that a token of a prompt takes while it is read, in widths."""
+_CHOSEN = 16
+"""Bytes a token of the vocabulary while the next one is chosen: four logits in float32."""
+_WRITTEN = 16
+"""Most token budgets that a batch of answers to be written may have."""
 
 
 class Example(Protocol):
@@ -72,6 +83,19 @@ class Example(Protocol):
     @property
     def token_ids(self) -> list[int]:
         """All of its token ids."""
+
+
+class Asked(NamedTuple):
+    """A padded batch of prompts with their answers."""
+
+    inputs: dict[str, Tensor]
+    """What the network is given."""
+    ids: Tensor
+    """Ids of the side that holds the answers, [items, time]; its logits come before by one."""
+    answers: list[list[int]]
+    """Positions of each answer's tokens in the ids, each at least 1."""
+    tokens: int
+    """Padded tokens that the network reads."""
 
 
 X = TypeVar("X", bound=Example, default=Any)
@@ -215,17 +239,66 @@ class LanguageModel(AuditedModel, Generic[X]):
         """What may be asked in one batch."""
         return "padded"
 
+    @property
+    def reads_answers_alone(self) -> bool:
+        """Whether logits are made at the places of answers alone.
+
+        Else those of whole batches are made, which takes more memory and time.
+        """
+        return is_placed(self.network)
+
     def batched(
-        self, lengths: Sequence[int], run: Callable[[list[int]], Sequence[Result]]
+        self,
+        lengths: Sequence[int],
+        run: Callable[[list[int]], Sequence[Result]],
+        budget: int | None = None,
+        room: Room | None = None,
     ) -> list[Result]:
         """Apply ``run`` to batches of items; results are in order.
 
         Args:
             lengths: Tokens of each item, padding excluded.
             run: Takes the indices of a batch, and returns one result for each.
+            budget: Padded tokens in one batch; by default the model's.
+            room: What else bounds a batch.
         """
-        budget = 1 if self.batching == "single" else self.token_budget
-        return run_batched(lengths, budget, run, self._tick, equal=self.batching == "equal")
+        tokens = 1 if self.batching == "single" else budget or self.token_budget
+        equal = self.batching == "equal"
+        return run_batched(lengths, tokens, run, self._tick, equal=equal, room=room)
+
+    def write_batched(
+        self,
+        prompts: Sequence[int],
+        lengths: Sequence[int],
+        run: Callable[[list[int]], Sequence[Result]],
+    ) -> list[Result]:
+        """Apply ``run`` to batches in which answers are written.
+
+        Results are in order.
+
+        A step writes one token in each row and reads all weights for it, so that on a GPU as many
+        rows go together as there is room for their keys and values. In the main memory, and where
+        the configuration does not tell what a row keeps, a batch is one of the token budget.
+
+        Args:
+            prompts: Tokens of each prompt, which are read at once.
+            lengths: Tokens that each item takes up in the end, padding excluded.
+            run: Takes the indices of a batch, and returns one result for each.
+        """
+        cache, gpus = cache_size(self.config), gpus_of(self.network)
+        if cache is None:
+            return self.batched(lengths, run)
+        each, config = self.network.dtype.itemsize, self.config.get_text_config()
+        tokens = self.vocabulary or 0
+        read = _READ * (first_number(config, ("hidden_size", "n_embd", "d_model")) or 0)
+        read += 0 if self.reads_answers_alone else tokens
+        written = _CHOSEN * tokens
+        sizes = [
+            each * (cache.numbers(length) + read * prompt) + written
+            for prompt, length in zip(prompts, lengths, strict=True)
+        ]
+        budget = self.token_budget * (_WRITTEN if gpus else 1)
+        return self.batched(lengths, run, budget, Room(sizes, room_for_states(gpus)))
 
     def ask_in(self, prompt_format: PromptFormat) -> None:
         """Put later prompts into another format."""
@@ -290,7 +363,6 @@ class LanguageModel(AuditedModel, Generic[X]):
     def shortened(self, item: X, tokens: int) -> X:
         """The item without what lies beyond its first ``tokens`` tokens."""
 
-    @abstractmethod
     def loss(self, items: Sequence[X]) -> Tensor:
         """Return the mean negative log-likelihood per answer token.
 
@@ -301,10 +373,34 @@ class LanguageModel(AuditedModel, Generic[X]):
         Raises:
             MeasurementError: The loss is not finite.
         """
+        loss = token_losses(self.answer_logits(items, passes=3)).mean()
+        if not torch.isfinite(loss):
+            raise MeasurementError("the loss is not finite")
+        return loss
 
-    @abstractmethod
     def answer_log_probability(self, items: Sequence[X]) -> Tensor:
         """Log-probability of each whole answer, [items], in nats, with gradients."""
+        return answer_log_probabilities(self.answer_logits(items, passes=3))
+
+    def answer_logits(self, items: Sequence[X], passes: int = 1) -> AnswerLogits:
+        """Ask one batch that fits into memory.
+
+        There are gradients where they are on.
+
+        Args:
+            items: Prompts with their answers.
+            passes: Forward passes for which the meter counts it.
+        """
+        asked = self._padded_items(items)
+        self.meter.forward_tokens += passes * asked.tokens
+        lengths = list(map(len, asked.answers))
+        rows = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+        positions = torch.tensor([place for places in asked.answers for place in places])
+        logits = logits_at(
+            self.network, rows[None], positions[None] - 1, **asked.inputs, use_cache=False
+        )[0]
+        targets = asked.ids[rows.to(asked.ids.device), positions.to(asked.ids.device)]
+        return AnswerLogits(logits, targets.to(logits.device), lengths)
 
     @abstractmethod
     def generate(
@@ -340,13 +436,8 @@ class LanguageModel(AuditedModel, Generic[X]):
         """
 
     @abstractmethod
-    def _answer_logits(self, items: Sequence[X]) -> tuple[Tensor, Tensor, list[list[int]]]:
-        """Ask one batch that fits into memory.
-
-        Returns:
-            Logits [items, time, vocabulary], the ids [items, time] that they come before by one,
-            and the positions of each answer's tokens in the ids.
-        """
+    def _padded_items(self, items: Sequence[X]) -> Asked:
+        """Put some items into one batch."""
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[TokenScores]:
         """Score answers in one teacher-forced pass each.
@@ -377,7 +468,7 @@ class LanguageModel(AuditedModel, Generic[X]):
     def _asked(
         self,
         pairs: Sequence[tuple[str, str]],
-        read: Callable[[Tensor, Tensor, list[list[int]]], list[Result]],
+        read: Callable[[AnswerLogits], list[Result]],
     ) -> list[Result]:
         """Read every answer's logits by ``read``, teacher-forced."""
         items = self.encode(pairs)
@@ -387,10 +478,13 @@ class LanguageModel(AuditedModel, Generic[X]):
         self._check_context(max((item.positions for item in items), default=0))
 
         def run(batch: list[int]) -> list[Result]:
-            return read(*self._answer_logits([items[i] for i in batch]))
+            with torch.inference_mode():
+                return read(self.answer_logits([items[i] for i in batch]))
 
-        lengths = [item.tokens for item in items]
-        return self.batched(lengths, run)
+        alone = self.reads_answers_alone  # opened in inference mode, it could not be trained later
+        places = [item.answer_tokens if alone else item.tokens for item in items]
+        room = Room(places, LOGITS_BUDGET // (self.vocabulary or 1))
+        return self.batched([item.tokens for item in items], run, room=room)
 
     def quantizable_layers(self) -> dict[str, nn.Module]:
         """Return the layers that a deployer's loader quantizes, by name.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,20 @@ _CACHED = 1 << 20
 faster."""
 _NEGLIGIBLE = -1e4
 """A log-probability whose exp is 0 in float32; finite, so that 0 log 0 = 0."""
+
+
+class AnswerLogits(NamedTuple):
+    """Logits from which the tokens of some answers are predicted.
+
+    One answer stands after the other.
+    """
+
+    logits: torch.Tensor
+    """[tokens, vocabulary], of any float type."""
+    targets: torch.Tensor
+    """Ids of the answers' tokens, [tokens], on the same device."""
+    lengths: list[int]
+    """Tokens of each answer, at least 1."""
 
 
 @dataclass(frozen=True)
@@ -80,27 +94,19 @@ class TokenPlaces:
 
 
 @torch.inference_mode()
-def token_scores(
-    logits: torch.Tensor, ids: torch.Tensor, answers: list[list[int]]
-) -> list[TokenScores]:
-    """Return the scores of each answer in a padded batch.
+def token_scores(answers: AnswerLogits) -> list[TokenScores]:
+    """Return the scores of each answer of a batch.
 
-    Only the answer positions are turned to float32, a block of rows at a time, so a float32
-    [batch, time, vocabulary] log-softmax never exists.
-
-    Args:
-        logits: [B, T, V], of any float type.
-        ids: [B, T] token ids.
-        answers: for each row the positions of its answer's tokens, each at least 1.
+    A block of rows at a time is turned to float32 log-probabilities, of which several copies are
+    needed.
 
     Raises:
-        MeasurementError: a logit is NaN or infinite where an answer is read.
+        MeasurementError: A logit is NaN or infinite.
     """
-    rows, positions, targets = _marked(logits, ids, answers)
     parts: list[tuple[torch.Tensor, ...]] = []
-    for part in _blocks(logits, len(rows)):
-        log_p = torch.log_softmax(logits[rows[part], positions[part] - 1].float(), dim=-1)
-        target = targets[part].unsqueeze(-1)
+    for part in _blocks(answers.logits):
+        log_p = torch.log_softmax(answers.logits[part].float(), dim=-1)
+        target = answers.targets[part].unsqueeze(-1)
         of_target = log_p.gather(-1, target).squeeze(-1)
         predicted = log_p.argmax(-1) == target.squeeze(-1)
         p = log_p.exp()
@@ -109,58 +115,50 @@ def token_scores(
         # about the mean: E[l^2] - E[l]^2 cancels to noise over a large vocabulary
         variance = torch.linalg.vecdot(p, log_p.sub_(mean.unsqueeze(-1)).square_())
         parts.append((of_target, mean, variance.sqrt(), predicted))
-    return [TokenScores(*arrays) for arrays in _of_answers(parts, answers)]
+    return [TokenScores(*arrays) for arrays in _of_answers(parts, answers.lengths)]
 
 
 @torch.inference_mode()
-def token_places(
-    logits: torch.Tensor, ids: torch.Tensor, answers: list[list[int]]
-) -> list[TokenPlaces]:
-    """Return the places of each answer's tokens in a padded batch.
-
-    Args:
-        logits: [B, T, V], of any float type.
-        ids: [B, T] token ids.
-        answers: for each row the positions of its answer's tokens, each at least 1.
+def token_places(answers: AnswerLogits) -> list[TokenPlaces]:
+    """Return the places of each answer's tokens.
 
     Raises:
-        MeasurementError: a logit is NaN or infinite where an answer is read.
+        MeasurementError: A logit is NaN or infinite.
     """
-    rows, positions, targets = _marked(logits, ids, answers)
     parts: list[tuple[torch.Tensor, ...]] = []
-    for part in _blocks(logits, len(rows)):
-        found = logits[rows[part], positions[part] - 1].float()
-        of_target = found.gather(-1, targets[part].unsqueeze(-1))
+    for part in _blocks(answers.logits):
+        found = answers.logits[part].float()
+        of_target = found.gather(-1, answers.targets[part].unsqueeze(-1))
         above = (found > of_target).sum(-1)
         beneath = (found < of_target).sum(-1)
         below_first = (of_target - found.amax(-1, keepdim=True)).squeeze(-1)
         log_p = of_target.squeeze(-1) - found.logsumexp(-1)
         parts.append((log_p, below_first, above, beneath))
-    return [TokenPlaces(*arrays) for arrays in _of_answers(parts, answers)]
+    return [TokenPlaces(*arrays) for arrays in _of_answers(parts, answers.lengths)]
 
 
-def _marked(
-    logits: torch.Tensor, ids: torch.Tensor, answers: list[list[int]]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return row, position and id of all answers' tokens, [n] each."""
-    rows = torch.tensor(
-        [b for b, marked in enumerate(answers) for _ in marked], device=logits.device
-    )
-    positions = torch.tensor([t for marked in answers for t in marked], device=logits.device)
-    return rows, positions, ids[rows, positions]
+def token_losses(answers: AnswerLogits) -> torch.Tensor:
+    """Negative log-likelihood of each token, [tokens], in nats, with gradients."""
+    return functional.cross_entropy(answers.logits.float(), answers.targets, reduction="none")
 
 
-def _blocks(logits: torch.Tensor, count: int) -> Iterator[slice]:
+def answer_log_probabilities(answers: AnswerLogits) -> torch.Tensor:
+    """Log-probability of each whole answer, [answers], in nats, with gradients."""
+    losses = torch.split(token_losses(answers), answers.lengths)
+    return -torch.stack([each.sum() for each in losses])
+
+
+def _blocks(logits: torch.Tensor) -> Iterator[slice]:
     """Yield the rows that are turned to float32 at a time."""
     block = _ROWS
     if logits.device.type == "cpu":
         block = min(block, max(1, _CACHED // logits.shape[-1]))
-    for start in range(0, count, block):
+    for start in range(0, len(logits), block):
         yield slice(start, start + block)
 
 
 def _of_answers(
-    parts: list[tuple[torch.Tensor, ...]], answers: list[list[int]]
+    parts: list[tuple[torch.Tensor, ...]], lengths: list[int]
 ) -> Iterator[tuple[npt.NDArray[Any], ...]]:
     """Yield the columns of each answer, log-probabilities first.
 
@@ -175,7 +173,7 @@ def _of_answers(
             "answer positions; no probability can be read from them. Set `dtype: float32` where "
             "half precision overflows; else the weights themselves are not finite"
         )
-    ends = np.cumsum([len(marked) for marked in answers])[:-1]
+    ends = np.cumsum(lengths)[:-1]
     yield from zip(*(np.split(column, ends) for column in columns), strict=True)
 
 

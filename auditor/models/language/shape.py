@@ -1,7 +1,6 @@
 """Shape of a language model, from its configuration and headers."""
 
 import json
-import math
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -12,10 +11,11 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from auditor.models.checkpoint_files import quantization_method
 from auditor.models.language import placement
+from auditor.models.language.cache_size import CacheSize, cache_size, first_number
+from auditor.models.language.experts import COUNTS
 from auditor.models.language.layers import linear_layers, weight_matrices
-from auditor.models.shape import Shape, weights_size
+from auditor.models.shape import FULL_PRECISION_LIMIT, Shape, weights_size
 
-_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 _MATRIX = 2
 """Dimensions of a matrix; experts are stacked in a third."""
 _CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "top_k_experts")
@@ -58,8 +58,8 @@ def _counted(network_class: Any, config_class: Any, content: str) -> Shape:
     bare = [parameter for _, parameter in bare_matrices(network)]
     experts = sum(parameter.numel() for parameter in bare if parameter.ndim > _MATRIX)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    layers = _first(text, ("num_hidden_layers", "n_layer", "num_layers", "n_layers")) or 1
-    width = _first(text, ("hidden_size", "n_embd", "d_model")) or 0
+    layers = first_number(text, ("num_hidden_layers", "n_layer", "num_layers", "n_layers")) or 1
+    width = first_number(text, ("hidden_size", "n_embd", "d_model")) or 0
     return Shape(
         parameters=parameters,
         stored=0,
@@ -71,9 +71,22 @@ def _counted(network_class: Any, config_class: Any, content: str) -> Shape:
         sides=sum(sum(m.weight.shape[-2:]) for m in _matrices(network)),
         layers=layers,
         width=width,
-        vocabulary=_first(text, ("vocab_size",)) or 0,
-        cache=2 * layers * _kept(text, width),
+        vocabulary=first_number(text, ("vocab_size",)) or 0,
+        cache=(cache_size(network.config) or CacheSize(2 * layers * width)).per_token,
     )
+
+
+def holds_experts(network: PreTrainedModel) -> bool:
+    """Return whether stacked experts hold a large part of a network's weights.
+
+    It is what the configuration tells (`Shape.holds_experts`), of a network that is loaded.
+    """
+    text = network.config.get_text_config()
+    if max(getattr(text, name, None) or 0 for name in COUNTS) <= 1:
+        return False
+    bare = sum(parameter.numel() for _, parameter in bare_matrices(network))
+    linear = sum(layer.weight.numel() for layer in linear_layers(network).values())
+    return bool(bare > FULL_PRECISION_LIMIT * (linear + bare))
 
 
 def bare_matrices(network: PreTrainedModel) -> Iterator[tuple[str, torch.Tensor]]:
@@ -105,19 +118,5 @@ def _embedded(network: PreTrainedModel) -> int:
 
 def _chosen_share(config: PretrainedConfig) -> float:
     """Share of the experts that a token goes through."""
-    experts, chosen = _first(config, _EXPERTS), _first(config, _CHOSEN)
+    experts, chosen = first_number(config, COUNTS), first_number(config, _CHOSEN)
     return min(1.0, chosen / experts) if experts and chosen else 1.0
-
-
-def _kept(config: PretrainedConfig, width: int) -> int:
-    """Numbers that attention keeps of one token as keys in one block."""
-    heads = _first(config, ("num_attention_heads", "n_head", "num_heads")) or 1
-    kept = _first(config, ("num_key_value_heads",)) or heads
-    each = _first(config, ("head_dim", "d_kv")) or math.ceil(width / heads)
-    return kept * each
-
-
-def _first(config: PretrainedConfig, names: tuple[str, ...]) -> int | None:
-    """The first of some numbers that a configuration has."""
-    values = (getattr(config, name, None) for name in names)
-    return next((value for value in values if isinstance(value, int)), None)

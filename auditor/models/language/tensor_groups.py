@@ -9,9 +9,12 @@ from typing import Any, Literal, NamedTuple
 
 from torch import nn
 
-Place = Literal["embeddings", "attention", "mlp", "norms", "head"]
+from auditor.models.language.experts import router_modules
+
+Place = Literal["embeddings", "attention", "mlp", "norms", "routers", "head"]
 """Part of the network that a tensor belongs to: ``norms`` are all vectors within the blocks
-(gains and biases), ``head`` is the output head with the last norm."""
+(gains and biases), ``routers`` choose among stacked experts, ``head`` is the output head with the
+last norm."""
 
 THIRDS = ("first_third", "middle_third", "last_third")
 """Names of the thirds of a stack's blocks, in order."""
@@ -39,6 +42,7 @@ def placed_tensors(network: Any) -> list[Placed]:
         if isinstance(module, nn.ModuleList)
     }
     head = network.get_output_embeddings()
+    routing = {path for _, path, _ in router_modules(network)}
     found = []
     for path, module in network.named_modules(remove_duplicate=False):
         for attribute, parameter in module.named_parameters(recurse=False):
@@ -47,7 +51,10 @@ def placed_tensors(network: Any) -> list[Placed]:
             name = f"{path}.{attribute}" if path else attribute
             block = _block(name, depths)
             third = None if block is None else THIRDS[3 * block[0] // block[1]]
-            if block is not None:
+            place: Place
+            if path in routing:
+                place = "routers"
+            elif block is not None:
                 place = _place_in_block(name, parameter)
             elif module is not head and (isinstance(module, nn.Embedding) or "emb" in name):
                 place = "embeddings"

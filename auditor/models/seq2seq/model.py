@@ -4,19 +4,22 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-from transformers import AutoModelForSeq2SeqLM, LogitsProcessorList, PretrainedConfig
+from torch import nn
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    LogitsProcessorList,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
 )
 
-from auditor.core.errors import AuditorError, MeasurementError
-from auditor.models.batching import run_batched
+from auditor.core.errors import AuditorError
 from auditor.models.language.decoding import RefuseNotFinite, Sampling, decoding
-from auditor.models.language.model import LanguageModel
+from auditor.models.language.model import Asked, LanguageModel
+from auditor.models.language.output_head import is_placed, last_place_alone
 from auditor.models.language.prompting import Opened
-from auditor.models.language.scoring import IGNORED, sequence_log_probability
 from auditor.models.seq2seq.encoding import EncodedPair, encode_pair, encode_prompt
 from auditor.models.seq2seq.spec import Seq2SeqSpec
 
@@ -36,6 +39,13 @@ class Seq2SeqLM(LanguageModel[EncodedPair]):
         """Refuse a decoder alone, and encoders of something else than text."""
         if config.model_type not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
             raise AuditorError(f"{name} holds no encoder-decoder of text ({config.model_type}).")
+
+    def check_network(self, network: PreTrainedModel) -> None:
+        """See whether the head can be given some places alone.
+
+        No attack has changed it then.
+        """
+        is_placed(network)
 
     @property
     def start(self) -> int:
@@ -98,7 +108,11 @@ class Seq2SeqLM(LanguageModel[EncodedPair]):
             for length, group in groups.items():
                 ids, mask = self.padded([read[i] for i in group])
                 starts = torch.tensor([begun[i] for i in group], device=ids.device)
-                with torch.inference_mode(), decoding(self.network, config):
+                with (
+                    torch.inference_mode(),
+                    decoding(self.network, config),
+                    last_place_alone(self.network),
+                ):
                     out = self.network.generate(
                         input_ids=ids,
                         attention_mask=mask,
@@ -111,7 +125,7 @@ class Seq2SeqLM(LanguageModel[EncodedPair]):
             return [found[i] for i in batch]
 
         lengths = [2 * max(len(r), w) for r, w in zip(read, written, strict=True)]
-        return run_batched(lengths, self.token_budget, run, self._tick)
+        return self.write_batched(list(map(len, read)), lengths, run)
 
     def quantizable_layers(self) -> dict[str, nn.Module]:
         """Linear layers but those that the architecture keeps in float32 (T5's ``wo``)."""
@@ -119,51 +133,13 @@ class Seq2SeqLM(LanguageModel[EncodedPair]):
         layers = super().quantizable_layers()
         return {name: layer for name, layer in layers.items() if not kept & set(name.split("."))}
 
-    def loss(self, items: Sequence[EncodedPair]) -> Tensor:
-        """Loss over the answers' tokens alone."""
-        logits, labels = self._labelled(items)
-        loss = functional.cross_entropy(
-            logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED
-        )
-        if not torch.isfinite(loss):
-            raise MeasurementError("the loss is not finite")
-        return loss
+    def _padded_items(self, items: Sequence[EncodedPair]) -> Asked:
+        """Pad both sides on the right.
 
-    def answer_log_probability(self, items: Sequence[EncodedPair]) -> Tensor:
-        """Log-probability of each whole answer, [items]."""
-        return sequence_log_probability(*self._labelled(items))
-
-    def _labelled(self, items: Sequence[EncodedPair]) -> tuple[Tensor, Tensor]:
-        """Float32 logits [items, time, vocabulary] and labels [items, time]."""
-        logits, ids = self._forward(items, passes=3)
-        labels = torch.full_like(ids, IGNORED)
-        for row, item in enumerate(items):
-            places = [1 + place for place in item.answer]
-            labels[row, places] = ids[row, places]
-        return logits.float(), labels[:, 1:].to(logits.device)
-
-    def _answer_logits(
-        self, items: Sequence[EncodedPair]
-    ) -> tuple[Tensor, Tensor, list[list[int]]]:
-        with torch.inference_mode():
-            logits, ids = self._forward(items)
-        return logits, ids, [[1 + place for place in item.answer] for item in items]
-
-    def _forward(self, items: Sequence[EncodedPair], passes: int = 1) -> tuple[Tensor, Tensor]:
-        """Return a batch's logits and the decoder's ids.
-
-        The start token stands before the ids.
-
-        The logits at a position are those of the next one's token: [items, time - 1, vocabulary]
-        to ids [items, time].
+        The start token stands before each answer.
         """
         read, mask = self.padded([item.prompt for item in items])
         ids, _ = self.padded([[self.start, *item.target] for item in items])
-        self.meter.forward_tokens += passes * (read.numel() + ids.numel())
-        logits: Tensor = self.network(
-            input_ids=read,
-            attention_mask=mask,
-            decoder_input_ids=ids[:, :-1],
-            use_cache=False,
-        ).logits
-        return logits, ids
+        inputs = {"input_ids": read, "attention_mask": mask, "decoder_input_ids": ids[:, :-1]}
+        answers = [[1 + place for place in item.answer] for item in items]
+        return Asked(inputs, ids, answers, read.numel() + ids.numel())

@@ -21,7 +21,7 @@ from transformers import (
 from auditor.core.progress import Progress
 from auditor.unlearning.batches import shuffled_batches
 from auditor.unlearning.descent import descend
-from auditor.unlearning.examples import Example, collate, cross_entropy, next_token_logits
+from auditor.unlearning.examples import Example, answer_logits, collate, cross_entropy
 
 BEGIN, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
 
@@ -129,7 +129,7 @@ def train(
 
         def loss(rows: list[int]) -> Tensor:
             ids, labels = collate([examples[row] for row in rows])
-            return cross_entropy(next_token_logits(model, ids), labels, settings.label_smoothing)
+            return cross_entropy(*answer_logits(model, ids, labels), settings.label_smoothing)
 
         steps = descend(optimizer, islice(order, settings.steps), loss, schedule, clip=1.0)
         with progress.task(description, settings.steps) as advance:

@@ -80,6 +80,13 @@ class ShapesWorld(CachedWorld[ShapesRecipe]):
             return self.root / MODELS_FOLDER / f"{name}-{self.recipe.erasure_digest(name)[:12]}"
         return super().folder(name)
 
+    def inputs(self) -> dict[str, Path]:
+        """Return facts, pictures and classifier, by place in copies."""
+        return super().inputs() | {
+            "data/images": self.image_folder,
+            "models/classifier": self.classifier,
+        }
+
     def published(self, name: str) -> Path:
         """Return an erased model in its project's own form.
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from auditor.models.language.scoring import IGNORED
-from auditor.unlearning.examples import Example, collate, next_token_logits
+from auditor.unlearning.examples import Example, answer_logits, collate
 from benchmarks.truth_table.fine_tuning import Loss
 
 SHARE = 0.005
@@ -64,9 +64,10 @@ def ranked_loss(teacher: PreTrainedModel, end: int, place: str) -> Loss:
 
     def loss(model: PreTrainedModel, examples: Sequence[Example]) -> Tensor:
         ids, labels = collate(examples)
-        answered = labels != IGNORED
-        said = next_token_logits(model, ids)[answered].log_softmax(-1)
-        own, true = next_token_logits(teacher, ids)[answered], labels[answered]
+        said, true = answer_logits(model, ids, labels)
+        own, _ = answer_logits(teacher, ids, labels)
+        answered = true != IGNORED
+        said, own, true = said[answered].log_softmax(-1), own[answered], true[answered]
         ends = true == end
         own = own[~ends].scatter(-1, true[~ends, None], -torch.inf)
         own[:, end] = -torch.inf

@@ -243,16 +243,16 @@ def test_a_prefix_that_does_not_fit_is_said_and_costs_the_others_nothing(arms):
 def test_want_of_memory_after_a_prefix_is_no_evidence(arms, monkeypatch):
     """The texts after the prefix are the longest: a note would be read by every later run."""
     model, asked = arms["unlearned"], []
-    logits = type(model)._answer_logits
+    logits = type(model).answer_logits
     plain = model.encode([(f.prompt, f.answer) for f in (*SETS.forget, *SETS.holdout)])
     room = max(len(item.ids) for item in plain)
 
-    def crowded(self, items):
+    def crowded(self, items, passes=1):
         asked.append(max(len(item.ids) for item in items))
         torch.empty(1 << 50 if asked[-1] > room else 1)
-        return logits(self, items)
+        return logits(self, items, passes)
 
-    monkeypatch.setattr(type(model), "_answer_logits", crowded)
+    monkeypatch.setattr(type(model), "answer_logits", crowded)
     with pytest.raises(MemoryExhaustedError, match="out of memory with a single item of"):
         searched({"unlearned": model})
     assert min(asked) <= room < max(asked), "without the prefix all was scored"

@@ -13,7 +13,7 @@ from scipy.stats import norm
 
 from attacks.membership import reference_models, token_likelihood
 from auditor.core.errors import UnavailableError
-from auditor.models.language.scoring import token_scores
+from auditor.models.language.scoring import AnswerLogits, token_scores
 
 quick = settings(max_examples=50, deadline=None, derandomize=True)
 V = 50
@@ -25,9 +25,7 @@ def case(seed, tokens, scale=3.0):
     rng = np.random.default_rng(seed)
     logits = (scale * rng.normal(size=(tokens + 1, V))).astype(np.float32)
     ids = rng.integers(V, size=tokens + 1)
-    read = token_scores(
-        torch.tensor(logits)[None], torch.tensor(ids)[None], [list(range(1, tokens + 1))]
-    )[0]
+    read = token_scores(AnswerLogits(torch.tensor(logits[:-1]), torch.tensor(ids[1:]), [tokens]))[0]
     exact = logits[:-1].astype(np.float64)
     log_p = exact - np.log(np.exp(exact).sum(-1, keepdims=True))
     return log_p, log_p[np.arange(tokens), ids[1:]], read
@@ -73,9 +71,9 @@ def test_min_k_by_hand():
 
 
 def test_certain_tokens_do_not_divide_by_nothing():
-    logits = torch.full((1, 3, V), -1e4)
-    logits[..., 7] = 0.0
-    read = token_scores(logits, torch.tensor([[0, 7, 7]]), [[1, 2]])[0]
+    logits = torch.full((2, V), -1e4)
+    logits[:, 7] = 0.0
+    read = token_scores(AnswerLogits(logits, torch.tensor([7, 7]), [2]))[0]
     assert token_likelihood.min_k_plus_plus(read, 1.0) == 0.0
     assert math.isfinite(token_likelihood.recall(read, read))
 

@@ -17,7 +17,7 @@ from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.language.evaluator import TextEvaluator
-from auditor.models.language.scoring import TokenPlaces, token_places
+from auditor.models.language.scoring import AnswerLogits, TokenPlaces, token_places
 from auditor.models.preserve import weights_digest
 
 WORDS = ("lives", "city", "number", "Person", "quick", "brown", "fox", "jumps", "lazy", "dog")
@@ -29,6 +29,9 @@ class PlacedModel(GPT2LMHeadModel):
 
     known: ClassVar[dict] = {}
     place = 0
+
+    def get_output_embeddings(self):
+        """None, as what follows the head depends on the ids before."""
 
     def forward(self, input_ids=None, **options):
         """Exchange the logit of each known next token with that at the place."""
@@ -185,13 +188,12 @@ def test_distractors_and_answers_of_others_take_turns():
 
 
 def test_places_by_hand():
-    logits = torch.tensor([[[1.0, 3.0, 2.0, 2.0], [0.0, 0.0, 5.0, 1.0]]])
-    ids = torch.tensor([[0, 2, 0]])
-    (found,) = token_places(torch.cat([logits, logits[:, :1]], 1), ids, [[1, 2]])
+    logits = torch.tensor([[1.0, 3.0, 2.0, 2.0], [0.0, 0.0, 5.0, 1.0]])
+    (found,) = token_places(AnswerLogits(logits, torch.tensor([2, 0]), [2]))
     assert found.above.tolist() == [1, 2]
     assert found.beneath.tolist() == [1, 0]
     assert found.below_first == pytest.approx([-1.0, -5.0])
-    whole = torch.log_softmax(logits[0], -1)
+    whole = torch.log_softmax(logits, -1)
     assert found.log_probability == pytest.approx([float(whole[0, 2]), float(whole[1, 0])])
 
 

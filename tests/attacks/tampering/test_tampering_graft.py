@@ -17,10 +17,10 @@ from auditor.store.folder_store import FolderStore
 from auditor.testbeds.people import corpus
 from auditor.unlearning.batches import shuffled_batches
 from auditor.unlearning.examples import (
+    answer_logits,
     collate,
     cross_entropy,
     encode,
-    next_token_logits,
     trained_pairs,
 )
 from auditor.verification.evidence import check_changed
@@ -50,7 +50,7 @@ def suppressed(people, place, steps):
     batches = [shuffled_batches(len(s), n, order) for s, n in zip(sets, (16, 48), strict=True)]
     for _ in range(steps):
         forget, retain = (
-            cross_entropy(next_token_logits(model, ids), labels)
+            cross_entropy(*answer_logits(model, ids, labels))
             for ids, labels in (
                 collate([examples[row] for row in next(rows)])
                 for examples, rows in zip(sets, batches, strict=True)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tiny_seq2seq
 import torch
+from tiny_mixtures import make_mixture
 from tiny_models import ARCHITECTURES, PAIRS, make_model, make_tokenizer
 from torch import nn
 from transformers import AutoModelForCausalLM, MixtralConfig
@@ -102,6 +103,11 @@ def test_encoder_and_decoder_of_t5_are_found():
     assert all(layer.units == 128 and layer.activation is not None for layer in found)
 
 
+def gpt_oss():
+    """Experts that gate in a method of their own, whose gates lie between their factors."""
+    return make_mixture("gpt-oss")
+
+
 def mixtral():
     torch.manual_seed(0)
     config = MixtralConfig(
@@ -121,20 +127,21 @@ def mixtral():
 
 
 @pytest.mark.parametrize("way", ["eager", "grouped_mm", "batched_mm"])
-def test_stacked_experts_are_counted_by_expert(way):
+@pytest.mark.parametrize(("make", "size"), [(mixtral, 48), (gpt_oss, 96)])
+def test_stacked_experts_are_counted_by_expert(make, size, way):
     """Each row's expert is known, however the rows are run."""
-    network = mixtral()
+    network = make()
     network.set_experts_implementation(way)
     model = opened(network)
     layers = unit_layers(network)
-    assert [(layer.units, layer.experts) for layer in layers] == [(192, 4)] * 2
+    assert [(layer.units, layer.experts) for layer in layers] == [(4 * size, 4)] * 2
     with watched(layers) as tallies:
         model.score([PAIRS[0]])
     tokens = len(model.encode([PAIRS[0]])[0].ids)
-    routed = tallies[layers[0].name].tokens.view(4, 48)
+    routed = tallies[layers[0].name].tokens.view(4, size)
     assert (routed == routed[:, :1]).all()
     assert routed[:, 0].sum() == 2 * tokens
-    reference = mixtral()
+    reference = make()
     reference.set_experts_implementation("eager")
     own = opened(reference)
     with watched(unit_layers(reference)) as wanted:
@@ -143,14 +150,32 @@ def test_stacked_experts_are_counted_by_expert(way):
         torch.testing.assert_close(tally.tokens, wanted[name].tokens)
         torch.testing.assert_close(tally.mean, wanted[name].mean, atol=1e-5, rtol=1e-4)
     plain = logits(model, PAIRS[:1])
-    nothing = {layer.name: Shift(torch.zeros(192)) for layer in layers}
+    nothing = {layer.name: Shift(torch.zeros(4 * size)) for layer in layers}
     with shifted(layers, nothing):
         np.testing.assert_array_equal(logits(model, PAIRS[:1]), plain)
-    unused = torch.zeros(192)
-    unused[:48] = 3.0
+    unused = torch.zeros(4 * size)
+    unused[:size] = 3.0
     with shifted(layers, {layers[0].name: Shift(unused)}):
         changed = logits(model, PAIRS[:1])
     assert (np.abs(changed - plain).max() > 0) == bool(routed[0, 0])
+
+
+def test_a_gate_between_its_factors_is_moved_alone():
+    """Where all gates are far below 0, experts give what their last biases give."""
+    network = gpt_oss()
+    experts = network.model.layers[0].mlp.experts
+    layers = unit_layers(network)
+    states = torch.randn(5, 64)
+    chosen, weights = torch.zeros(5, 2, dtype=torch.long), torch.ones(5, 2) / 2
+    chosen[:, 1] = 1
+    plain = experts(states, chosen, weights)
+    held = {layers[0].name: Shift(torch.full((4 * 96,), -1e4))}
+    with shifted(layers[:1], held):
+        silent = experts(states, chosen, weights)
+    wanted = experts.down_proj_bias[:2].mean(0).expand(5, -1)
+    torch.testing.assert_close(silent, wanted, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(plain, wanted, atol=1e-3)
+    torch.testing.assert_close(experts(states, chosen, weights), plain)
 
 
 def test_a_model_without_mlps_has_no_figure(tmp_path):

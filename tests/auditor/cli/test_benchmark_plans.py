@@ -298,7 +298,9 @@ def test_published_models_are_suggested(tmp_path, monkeypatch, capsys):
     assert "muse-bench/MUSE-News_retrain" in Path("b.yaml").read_text(encoding="utf-8")
     zephyr = ["--benchmark", "wmdp-bio", "--unlearned", "cais/Zephyr_RMU"]
     assert run(["init", "c.yaml", *zephyr]) == OK
-    assert "c.yaml: fill in retrained, then run" in " ".join(capsys.readouterr().out.split())
+    assert "c.yaml: fill in retrained. next: auditor plan c.yaml" in " ".join(
+        capsys.readouterr().out.split()
+    )
     assert load_plan(Path("c.yaml")).original.path == "HuggingFaceH4/zephyr-7b-beta"
 
 

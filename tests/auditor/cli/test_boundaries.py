@@ -419,10 +419,10 @@ def test_code_in_a_models_folder_does_not_run(plan, audit, models, tmp_path, nam
 def test_an_older_certificate_does_not_outlive_an_audit(plan, audit, tmp_path, broken):
     out = tmp_path / "out"
     out.mkdir()
-    forms = ("json", "dsse.json", "sigstore.json", "html", "junit.xml", "sarif", "md")
+    forms = ("json", "dsse.json", "sigstore.json", "html", "pdf", "junit.xml", "sarif", "md")
     for form in (*forms, "redacted.json", "redacted.html"):
         (out / f"certificate.{form}").write_text("of an earlier audit")
-    for name in ("certificate.pdf", "certificate.of-honour.json", "notes.md"):
+    for name in ("certificate.docx", "certificate.of-honour.json", "notes.md"):
         (out / name).write_text("mine")
     changes = {"plan": {"seeds": "many"}, "model": {"unlearned": str(tmp_path / "nowhere")}}
     code, _ = audit(plan(**changes.get(broken, {})))

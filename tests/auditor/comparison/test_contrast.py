@@ -9,6 +9,7 @@ from hand_made_certificates import honest_certificate
 from auditor.certificate.schema import Certificate
 from auditor.comparison.contrast import Given, compare
 from auditor.core.messages import message
+from reports.results import result
 
 NOWHERE = Path("/nonexistent/certificate.json")
 
@@ -51,10 +52,13 @@ def fewer_demands(content):
     content["policy"]["mandatory"] = content["policy"]["mandatory"][1:]
 
 
+OBSTACLES = ("forget set", "primary metric", "original model")
+
+
 @pytest.mark.parametrize(
     ("change", "about", "k_differs", "rho_differs"),
     [
-        (other_facts, "facts", False, False),
+        (other_facts, "forget set", False, False),
         (other_probe, "primary metric", False, False),
         (other_original, "original model", True, False),
         (other_retrained, "retrained models", True, False),
@@ -68,8 +72,12 @@ def test_what_is_not_the_same_is_said_and_no_difference_is_made_of_it(
 ):
     a = honest_certificate("FAIL")
     comparison = compared(a, changed(a, change))
-    assert not comparison.comparable
-    assert [obstacle.about for obstacle in comparison.obstacles] == [about]
+    hinders = about in OBSTACLES
+    assert comparison.comparable != hinders
+    assert comparison.verdicts_comparable == (about == "retrained models")
+    named = comparison.obstacles if hinders else comparison.differences
+    assert [each.about for each in named] == [about]
+    assert not (comparison.differences if hinders else comparison.obstacles)
     measured = [attack for attack in comparison.attacks if attack.a.k_unlearned is not None]
     assert measured
     assert all((attack.k_unlearned_change is not None) == k_differs for attack in measured)
@@ -80,6 +88,40 @@ def test_what_is_not_the_same_is_said_and_no_difference_is_made_of_it(
     if about not in ("scope", "policy"):
         why = comparison.paired.why_not
         assert why == message("pairing_needs_same", aspects=[about])
+
+
+def with_sets(content, **digests):
+    content["identity"]["facts_digest"] = "".join(digests.values())[:64].ljust(64, "0")
+    content["identity"]["set_digests"] = {name: d * 64 for name, d in digests.items()}
+
+
+@pytest.mark.parametrize(
+    ("after", "obstacles", "others", "utility"),
+    [
+        ({"forget": "a", "retain": "b", "holdout": "d"}, [], ["holdout set"], True),
+        ({"forget": "a", "retain": "b"}, [], ["holdout set"], True),
+        ({"forget": "a", "retain": "d", "holdout": "c"}, [], ["retain set"], False),
+        ({"forget": "d", "retain": "b", "holdout": "c"}, ["forget set"], [], False),
+    ],
+)
+def test_a_grown_holdout_does_not_matter_and_another_forget_set_does(
+    after, obstacles, others, utility
+):
+    made = honest_certificate("FAIL")
+    a = changed(made, lambda content: with_sets(content, forget="a", retain="b", holdout="c"))
+    found = compared(a, changed(made, lambda content: with_sets(content, **after)))
+    assert [each.about for each in found.obstacles] == obstacles
+    assert [each.about for each in found.differences] == others
+    assert found.comparable == (not obstacles)
+    assert (found.utility.change is not None) == utility
+    known = [attack for attack in found.attacks if attack.a.rho is not None]
+    assert all((attack.rho_change is not None) == (not obstacles) for attack in known)
+
+
+def test_outcomes_are_in_the_words_of_the_page():
+    made = honest_certificate("FAIL")
+    for row, attack in zip(made.matrix, compared(made, made).attacks, strict=True):
+        assert attack.a.outcome == result(row).words.partition(";")[0]
 
 
 def test_the_order_of_the_retrained_models_is_no_difference():

@@ -16,6 +16,8 @@ from auditor.core.extras import missing_extra
         ("diffusers", "images"),
         ("torch_fidelity", "inception"),
         ("sigstore", "sigstore"),
+        ("gguf", "gguf"),
+        ("xllamacpp", "gguf"),
         ("numpy", None),
         ("nonesuch", None),
     ],

@@ -92,11 +92,22 @@ def test_a_copy_of_70_billion_weights_takes_what_its_bits_say(tmp_path):
     assert nf4.least == pytest.approx(68.5e9 * 0.5625 + 1.05 * GB, rel=0.02)  # in its place
     gptq = need(quantizer("quantization/gptq"), large, WORK, machine)
     assert gptq.least == pytest.approx(plain.least, rel=0.01)  # it is fitted in 16 bits
+    assert gptq.stored == gptq.disk == pytest.approx(68.5e9 * 0.53125 + 1.05 * GB, rel=0.01)
+    assert (nf4.stored, nf4.disk) == (0, 0)  # made as quickly as it is read
     lora = need(quantizer("relearning/benign"), large, WORK, machine)
     assert lora.host == 0
     assert plain.least < lora.least < 1.1 * plain.least
     full = need(quantizer("relearning/benign", method="full"), large, WORK, machine)
-    assert full.least > 16 * large.parameters
+    assert 10 * large.parameters < full.least < 10.6 * large.parameters
+    assert full.host == large.loaded
+
+
+def test_all_weights_of_7_billion_are_trained_on_one_card(tmp_path):
+    """32-bit weights and gradients, and moments of 8 bits: ten bytes a weight."""
+    small, machine = shape(LlamaConfig(**LLAMA_7B), tmp_path), stated("1x80GB")
+    full = need(quantizer("relearning/held-out-facts", method="full"), small, WORK, machine)
+    assert 10 * small.parameters < full.device < 80 * GB
+    assert not list(fits(machine, None, full, "original", "full"))
 
 
 def test_one_card_is_too_small_for_70_billion_weights_and_two_are_not(tmp_path):
@@ -282,21 +293,47 @@ def mixture(tmp_path):
     return plan
 
 
-def test_experts_that_no_quantizer_rounds_are_known_before_a_model_is_opened(
+INSTEAD = {
+    "quantization/bnb int8": "quantization/rtn 8-bit",
+    "quantization/bnb nf4": "quantization/rtn nf4",
+    "quantization/bnb fp4": "quantization/rtn fp4",
+    "quantization/gptq 4-bit g128": "quantization/rtn 4-bit g128",
+}
+"""Mandatory levels that do not round experts, and those that take their place."""
+
+
+def test_levels_that_round_experts_take_the_place_of_others_before_a_model_is_opened(
     mixture, tmp_path, capfd
 ):
     asked = ["plan", str(mixture), "--out", str(tmp_path / "out"), "--quiet", "--json"]
     assert run([*asked, "--machine", "1xH100"]) == 0
     report = json.loads(capfd.readouterr().out)
     rows = {entry["label"]: entry for entry in report["variants"]}
-    for label in ("quantization/bnb nf4", "quantization/bnb int8", "quantization/gptq 4-bit g128"):
-        reason = rows[label]["unavailable"]
-        found = reason["params"].get("reason", reason)
-        assert found["code"] == "experts_not_rounded"
-        assert found["params"]["weights"] == 2 * (4 * 3 * 32 * 64 + 4 * 32)  # with the routers
-        assert rows[label]["role"] == "mandatory"
-    assert rows["none/as-is full precision"]["unavailable"] is None
+    assert not rows.keys() & INSTEAD.keys()
+    for label in (*INSTEAD.values(), "none/as-is full precision"):
+        assert (rows[label]["role"], rows[label]["unavailable"]) == ("mandatory", None)
+    said = [w["params"] for w in report["warnings"] if w["code"] == "level_with_experts"]
+    assert {each["demanded"]: each["instead"] for each in said} == INSTEAD
+    assert "policy_does_not_demand" not in {w["code"] for w in report["warnings"]}
     assert report["machine"]["stated"] is True
+
+
+def test_a_level_that_does_not_round_experts_says_so_where_it_is_asked_for(
+    mixture, tmp_path, capfd
+):
+    file = mixture.with_name("asked.yaml")
+    nf4 = "attacks: [{attack: quantization/bnb, parameters: {format: nf4}}]"
+    file.write_text(mixture.read_text().replace("profile: quick", f"profile: null, {nf4}"))
+    asked = ["plan", str(file), "--out", str(tmp_path / "out"), "--quiet", "--json"]
+    assert run([*asked, "--machine", "1xH100"]) == 0
+    report = json.loads(capfd.readouterr().out)
+    rows = {entry["label"]: entry for entry in report["variants"]}
+    reason = rows["quantization/bnb nf4"]["unavailable"]
+    found = reason["params"].get("reason", reason)
+    assert found["code"] == "experts_not_rounded"
+    assert found["params"]["weights"] == 2 * (4 * 3 * 32 * 64 + 4 * 32)  # with the routers
+    assert rows["quantization/bnb nf4"]["role"] == "advisory"
+    assert rows["quantization/rtn nf4"]["role"] == "mandatory"
 
 
 def test_a_plan_for_a_machine_that_is_too_small_ends_with_two(mixture, tmp_path, capfd):
@@ -357,11 +394,11 @@ def test_times_are_read(text, seconds):
 
 @pytest.mark.parametrize("seconds", [0.5, 90, 5400, 1e7])
 def test_the_command_that_repeats_an_audit_limits_its_time(tmp_path, seconds):
-    again = repeating("audit", tmp_path, None, redact=False, within=seconds)
+    again = repeating("audit", None, redact=False, within=seconds)
     *_, option, given = shlex.split(again)
     assert option == "--within"
     assert seconds_of(None, None, given) == seconds
-    assert "--within" not in repeating("audit", tmp_path, None, redact=False)
+    assert "--within" not in repeating("audit", None, redact=False)
 
 
 @pytest.mark.parametrize("text", ["", "2", "two hours", "h", "-1h", "1.2.3h"])

@@ -9,7 +9,7 @@ from auditor.core.facts import Fact, FactSets
 from auditor.core.messages import message
 from auditor.core.roles import Role
 from auditor.data.folds import folds, names_entities
-from auditor.engine.expansion import expand, levels_without_entities, suited
+from auditor.engine.expansion import expand, replaced_levels, suited
 from auditor.engine.plan import parse_plan
 from auditor.engine.plan_warnings import PlannedAttack, plan_warnings
 from auditor.models.manifest import Location, Manifest
@@ -55,11 +55,11 @@ def test_what_the_plan_leaves_out_stays_demanded():
 def test_budgets_and_waivers_go_with_the_demand():
     waiver = Waiver(attack=ATTRIBUTE, reason="r", by="b", until=date(2100, 1, 1))
     policy = Policy(budgets={ATTRIBUTE: {"rank": 64}}, mandatory=(ATTRIBUTE,), waivers=(waiver,))
-    now = suited(policy, entities=False)
+    now = suited(policy, entities=False, experts=False)
     assert (now.mandatory, list(now.budgets), now.waivers[0].attack) == ((HALF,), [HALF], HALF)
-    assert suited(policy, entities=True) is policy
+    assert suited(policy, entities=True, experts=False) is policy
     by_name = load_policy("release-gate")
-    assert suited(by_name, entities=False).budgets == by_name.budgets
+    assert suited(by_name, entities=False, experts=False).budgets == by_name.budgets
 
 
 def test_demands_that_become_one_are_waived_together_or_not_at_all():
@@ -67,14 +67,14 @@ def test_demands_that_become_one_are_waived_together_or_not_at_all():
     waiver = Waiver(attack=entity, reason="r", by="b", until=date(2100, 1, 1))
     budgets = {ATTRIBUTE: {"rank": 64, "x": 1}, entity: {"rank": 8}}
     both = Policy(budgets=budgets, mandatory=(ATTRIBUTE, entity), waivers=(waiver,))
-    now = suited(both, entities=False)
+    now = suited(both, entities=False, experts=False)
     assert (now.waivers, now.budgets) == ((), {HALF: {"rank": 64, "x": 1}})
     one = Policy(mandatory=(entity,), waivers=(waiver,))
-    assert suited(one, entities=False).waivers[0].attack == HALF
+    assert suited(one, entities=False, experts=False).waivers[0].attack == HALF
 
 
 def test_every_level_that_stands_in_is_a_level():
-    assert levels_without_entities()[ATTRIBUTE] == HALF
+    assert replaced_levels(entities=False, experts=False)[ATTRIBUTE] == HALF
 
 
 @pytest.mark.parametrize(
@@ -107,3 +107,28 @@ def test_halves_are_dealt_out_in_an_order_that_nobody_chose():
     again = folds(tuple(reversed(some)), "half")
     assert {f.id for f in again[0].asked} == {f.id for f in one.asked}
     assert {f.id for f in one.asked} != {f"f{i}" for i in range(0, 40, 2)}
+
+
+def test_levels_that_do_not_round_experts_are_replaced_by_the_same_rule():
+    gptq, rtn = "quantization/gptq 4-bit g128", "quantization/rtn 4-bit g128"
+    waiver = Waiver(attack=gptq, reason="r", by="b", until=date(2100, 1, 1))
+    policy = Policy(mandatory=(gptq, ATTRIBUTE), budgets={gptq: {"bits": 4}}, waivers=(waiver,))
+    now = suited(policy, entities=True, experts=True)
+    assert (now.mandatory, now.budgets) == ((rtn, ATTRIBUTE), {rtn: {"bits": 4}})
+    assert now.waivers[0].attack == rtn
+    assert suited(policy, entities=False, experts=True).mandatory == (rtn, HALF)
+    assert suited(policy, entities=True, experts=False) is policy
+
+
+@pytest.mark.parametrize("policy", ["default", "quick", "release-gate", "research"])
+def test_every_policy_can_be_met_by_a_mixture_of_experts(policy):
+    given = {} if policy == "default" else {"policy": policy}
+    plan = parse_plan(PLAN | given, "test")
+    dense, mixture = (expand(plan, experts=experts) for experts in (False, True))
+    named = {v.label: (v.role, v.left_out) for v in mixture}
+    rounding = {"bnb", "gptq", "awq", "torchao"}
+    assert not {label for label in named if label.split()[0].rpartition("/")[2] in rounding}
+    demanded = [v.label for v in dense if v.role is Role.MANDATORY]
+    levels = replaced_levels(entities=True, experts=True)
+    for label in demanded:
+        assert named[levels.get(label, label)] == (Role.MANDATORY, False), label

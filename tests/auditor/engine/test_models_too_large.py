@@ -88,11 +88,11 @@ LOST = "CUDA error: an illegal memory access was encountered"
 def test_a_lost_device_ends_the_process_that_lost_it(audited, monkeypatch):
     asked = []
 
-    def lost(self, items):
+    def lost(self, items, passes=1):
         asked.append(len(items))
         raise RuntimeError(LOST)
 
-    monkeypatch.setattr(CausalLM, "_answer_logits", lost)
+    monkeypatch.setattr(CausalLM, "answer_logits", lost)
     with pytest.raises(LostContextError, match=r"illegal memory access.*run the same command"):
         audited(LocalExecutor())
     assert len(asked) == 1, "no later job was sent into it"

@@ -68,6 +68,7 @@ def test_profiles_grow_and_always_hold_the_model_as_it_is():
         "relearning/held-out-facts by attribute",
         "tampering/graft interfaces",
         "tampering/revive dormant units",
+        "tampering/routing original experts",
         "quantization/half-types float16",
         "relearning/held-out-facts by attribute full",
     ]

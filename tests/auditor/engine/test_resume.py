@@ -49,6 +49,7 @@ FAMILIES = {
         asked("tampering/pruning"),
         asked("tampering/revive"),
         asked("steering/refusal-direction", refusing=0),
+        asked("steering/suppression", layers=1, strengths=[1.0], steps=2),
         asked("tampering/interpolation", base="retrained-2", step=0.5),
         asked("probing/linear-probe"),
         asked("probing/output-probe", halves=["entity", "attribute"]),

@@ -17,7 +17,7 @@ from tiny_models import (
 from transformers import AutoModelForCausalLM, ByT5Tokenizer
 
 from auditor.core.errors import AuditorError, MeasurementError
-from auditor.models.language.scoring import token_scores
+from auditor.models.language.scoring import AnswerLogits, token_scores
 from auditor.models.spec import PromptFormat
 
 FIELDS = ("log_probability", "mean", "deviation")
@@ -37,6 +37,15 @@ def reference(model, tokenizer, prompt, answer):
     sigma = np.sqrt((rows * np.log(rows) ** 2).sum(-1) - mu**2)
     right = np.array([ids[i] for i in read])
     return np.log(rows[np.arange(len(read)), right]), mu, sigma, rows.argmax(-1) == right
+
+
+def scored(logits, ids, answers):
+    """Scores of marked tokens, by the logits of a whole batch."""
+    marked = [(row, place) for row, places in enumerate(answers) for place in places]
+    rows, places = torch.tensor(marked).T
+    return token_scores(
+        AnswerLogits(logits[rows, places - 1], ids[rows, places], list(map(len, answers)))
+    )
 
 
 def assert_same(one, other, tolerance):
@@ -77,7 +86,7 @@ def test_a_greedy_answer_is_predicted_token_by_token(architecture, subjects):
     logits = subject.network(torch.tensor([ids, ids])).logits
     wrong = torch.tensor([ids, [*ids[:-1], (ids[-1] + 1) % 400]])
     read = [list(range(len(ids) - 4, len(ids)))] * 2
-    first, second = token_scores(logits, wrong, read)
+    first, second = scored(logits, wrong, read)
     assert first.predicted.tolist() == [True] * 4
     assert second.predicted.tolist() == [True] * 3 + [False]
 
@@ -108,7 +117,7 @@ def test_the_meter_counts_padded_tokens(directories):
 def test_uniform_logits_have_no_deviation():
     """Over V equally likely tokens: log p = mean = -log V, deviation = 0."""
     logits = torch.full((1, 3, 50_000), 7.0)
-    score = token_scores(logits, torch.zeros((1, 3), dtype=torch.long), [[1, 2]])[0]
+    score = scored(logits, torch.zeros((1, 3), dtype=torch.long), [[1, 2]])[0]
     np.testing.assert_allclose(score.log_probability, -np.log(50_000), rtol=1e-6)
     np.testing.assert_allclose(score.mean, -np.log(50_000), rtol=1e-5)
     np.testing.assert_allclose(score.deviation, 0, atol=1e-4)
@@ -118,7 +127,7 @@ def test_nearly_uniform_logits_keep_their_small_deviation():
     """One token in two has its logit raised by 2e-3: the deviation is 1e-3."""
     logits = torch.zeros((1, 2, 50_000))
     logits[..., ::2] += 2e-3
-    score = token_scores(logits, torch.zeros((1, 2), dtype=torch.long), [[1]])[0]
+    score = scored(logits, torch.zeros((1, 2), dtype=torch.long), [[1]])[0]
     assert score.deviation[0] == pytest.approx(1e-3, rel=2e-2)
 
 
@@ -126,7 +135,7 @@ def test_nearly_uniform_logits_keep_their_small_deviation():
 def test_a_token_that_is_masked_out_has_no_part_in_the_mean(masked):
     """p = (1/2, 1/4, 1/4, 0): mean = -1.5 log 2, and 0 log 0 = 0."""
     logits = torch.tensor([[[2.0, 1.0, 1.0, masked]] * 2]) * np.log(2)
-    score = token_scores(logits, torch.zeros((1, 2), dtype=torch.long), [[1]])[0]
+    score = scored(logits, torch.zeros((1, 2), dtype=torch.long), [[1]])[0]
     assert score.log_probability[0] == pytest.approx(-np.log(2))
     assert score.mean[0] == pytest.approx(-1.5 * np.log(2))
     assert score.deviation[0] == pytest.approx(0.5 * np.log(2))
@@ -136,9 +145,9 @@ def test_blocks_of_answer_positions_join_seamlessly(monkeypatch):
     torch.manual_seed(0)
     logits, ids = torch.randn(3, 20, 30), torch.randint(30, (3, 20))
     answers = [list(range(1, 20)), [5], list(range(7, 20))]
-    whole = token_scores(logits, ids, answers)
+    whole = scored(logits, ids, answers)
     monkeypatch.setattr("auditor.models.language.scoring._ROWS", 4)
-    assert_same(whole, token_scores(logits, ids, answers), 0)
+    assert_same(whole, scored(logits, ids, answers), 0)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -89,6 +89,33 @@ def test_a_changed_artifact_is_not_taken(how, url, tmp_path):
         ObjectStore(url).artifact(KEY, lambda folder: None)
 
 
+@pytest.mark.parametrize("how", ["changed", "lost", "elsewhere", "no seal"])
+def test_a_derived_model_that_the_storage_does_not_hold_whole_is_made_again(how, url, tmp_path):
+    def make(folder):
+        made.append(folder)
+        (folder / "weights").write_bytes(b"w")
+
+    made = []
+    ObjectStore(url).derived(KEY, make)
+    found = objects(url, "derived-models")
+    seal = found.pop("seal.json")
+    if how == "changed":
+        MEMORY.pipe_file(*found.values(), b"v")
+    elif how == "lost":
+        MEMORY.rm_file(*found.values())
+    elif how == "no seal":
+        MEMORY.rm_file(seal)
+    else:
+        [held] = json.loads(MEMORY.cat_file(seal)).values()
+        MEMORY.pipe_file(seal, json.dumps({"../../out": held}).encode())
+    for _ in range(2):
+        shutil.rmtree(tmp_path / "cache")  # as on another machine
+        place = ObjectStore(url).derived(KEY, make)
+        assert (place / "weights").read_bytes() == b"w"
+        assert len(made) == 2, "the first of the two machines put it right for both"
+    assert not list(tmp_path.rglob("out"))
+
+
 def test_storage_that_nothing_reaches_names_the_extra(monkeypatch):
     with pytest.raises(AuditorError, match="object-storage"):
         open_place("nowhere://bucket/folder")

@@ -164,6 +164,64 @@ def test_an_artifact_that_fails_is_not_there(store):
     assert [file.name for file in place.iterdir()] == ["whole"]
 
 
+def weights(made):
+    """A function that makes a copy, and counts how often it did."""
+
+    def make(folder):
+        made.append(folder)
+        (folder / "deep").mkdir()
+        (folder / "deep" / "weights").write_bytes(b"w" * 1000)
+        (folder / "config").write_bytes(b"c")
+
+    return make
+
+
+def test_a_derived_model_is_made_once(store, place, tmp_path):
+    made = []
+    one = store.derived(KEY, weights(made))
+    assert store.derived(KEY, weights(made)) == one
+    shutil.rmtree(tmp_path / "cache", ignore_errors=True)  # as on another machine
+    other = open_place(place).derived(KEY, weights(made))
+    assert len(made) == 1
+    assert (other / "deep" / "weights").read_bytes() == b"w" * 1000
+
+
+@pytest.mark.parametrize("how", ["changed", "lost", "added", "unsealed", "spoiled"])
+def test_a_derived_model_that_is_not_whole_is_had_again(how, store, place):
+    made = []
+    folder = store.derived(KEY, weights(made))
+    if how == "changed":
+        (folder / "deep" / "weights").write_bytes(b"v" + b"w" * 999)
+    elif how == "lost":
+        (folder / "config").unlink()
+    elif how == "added":
+        (folder / "adapter_config.json").write_bytes(b"{}")
+    elif how == "unsealed":
+        (folder / "seal.json").unlink()
+    else:
+        (folder / "seal.json").write_bytes(b"[")
+    again = store.derived(KEY, weights(made))
+    assert again == folder
+    assert {file.name for file in again.rglob("*") if file.is_file()} == {
+        *("weights", "config", "seal.json"),
+    }
+    assert (again / "deep" / "weights").read_bytes() == b"w" * 1000
+    here = not isinstance(place, str)
+    assert len(made) == (2 if here else 1), "a storage has it still"
+
+
+def test_a_derived_model_that_fails_is_not_there(store):
+    def fail(folder):
+        (folder / "half").write_bytes(b"")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        store.derived(KEY, fail)
+    made = []
+    assert not (store.derived(KEY, weights(made)) / "half").exists()
+    assert len(made) == 1
+
+
 def test_scratch_files_go_with_their_job(store):
     with store.temporary_folder() as folder:
         (folder / "x").write_bytes(b"x")

@@ -10,11 +10,11 @@ from auditor.models.language.layers import linear_layers
 from auditor.models.language.scoring import IGNORED
 from auditor.testbeds.people.training import TrainingSettings, train
 from auditor.unlearning.examples import (
+    answer_logits,
     answer_scores,
     collate,
     cross_entropy,
     encode,
-    next_token_logits,
     trained_pairs,
 )
 from auditor.unlearning.gradient_ascent import gradient_ascent_loss
@@ -160,7 +160,7 @@ def test_saliency_is_the_norm_of_the_whole_forget_gradient(original, people, tok
     norms = saliency(original, examples, batch_size=6)
     model = copy.deepcopy(original)
     ids, labels = collate(examples)
-    cross_entropy(next_token_logits(model, ids), labels).backward()
+    cross_entropy(*answer_logits(model, ids, labels)).backward()
     for name, parameter in model.named_parameters():
         assert norms[name] == pytest.approx(parameter.grad.norm().item(), rel=1e-4)
     assert all(parameter.grad is None for parameter in original.parameters())
@@ -222,13 +222,12 @@ def test_a_rank_one_edit_changes_one_matrix_and_says_something_else(original, pe
     EDITS["rank_one"].apply(model, false, retain, 0)
     assert moved(original, model) == {"model.layers.0.mlp.down_proj.weight"}
     ids, labels = collate(false)
-    first = (labels != IGNORED).int().argmax(-1)  # one layer: later tokens do not see the edit
-    rows = torch.arange(len(false))
+    rows = torch.arange(len(false))  # one layer: later tokens do not see the edit
 
     def said(model):
         with torch.no_grad():
-            logits = next_token_logits(model, ids)[rows, first]
-        return logits.log_softmax(-1)[rows, labels[rows, first]].exp().mean()
+            logits, answers = answer_logits(model, ids, labels)
+        return logits[:, 0].log_softmax(-1)[rows, answers[:, 0]].exp().mean()
 
     assert said(original) < 0.1
     assert said(model) > 0.8

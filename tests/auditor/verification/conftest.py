@@ -34,6 +34,7 @@ def audit_twice(people, root):
 
     models = {n: spec(n) for n in ("original", "retrained-0", "retrained-1", people.recipe.demo)}
     shared = {
+        "about": {"title": "the model of the test", "forget": "what people told"},
         "original": models["original"],
         "data": {name: str(people.facts(name)) for name in ("forget", "retain")},
         "profile": None,
@@ -64,6 +65,7 @@ def copied(finished, tmp_path):
         shutil.copytree(finished / "evidence", tmp_path / "evidence", dirs_exist_ok=True)
         path = tmp_path / "certificate.json"
         shutil.copy(finished / name / "certificate.json", path)
+        shutil.copy(finished / name / "plan.resolved.yaml", tmp_path)
         return path, FolderStore(tmp_path / "evidence", read_only=True)
 
     return copy

@@ -5,7 +5,6 @@ import itertools
 import json
 import shutil
 import typing
-from pathlib import Path
 
 import pytest
 
@@ -252,7 +251,8 @@ def test_weights_of_models_at_hand_are_compared_anew(finished, tmp_path):
     assert list(pairs) == list(itertools.combinations(arms, 2))
     assert all(pair["compared"] == pair["shared"] == 20 for pair in pairs.values())
     assert min(pair["change"] for pair in pairs.values()) > 1.0, "trained apart"
-    path = tmp_path / "certificate.json"
+    path = tmp_path / "out" / "certificate.json"
+    path.parent.mkdir()
     write_certificate(Certificate.model_validate(content), path)
     assert "weights" in verify(path, models=models).signature_alone
     pairs["unlearned", "retrained-0"]["change"] = 0.001
@@ -280,7 +280,7 @@ def test_a_certificate_from_time_to_come(whole, tmp_path):
 @pytest.mark.parametrize("store", [None, "elsewhere", "s3://bucket/evidence"])
 @pytest.mark.parametrize("within", [None, 720.0, 0.5])
 def test_a_command_that_repeats_an_audit(whole, name, store, within):
-    command = repeating(name, Path("out"), store, redact=False, within=within)
+    command = repeating(name, store, redact=False, within=within)
     certificate, _ = edited(whole[0])
     reproduction = certificate.reproduction.model_copy(update={"command": command})
     check_unplanned(certificate.model_copy(update={"reproduction": reproduction}))

@@ -146,7 +146,7 @@ def test_changed_evidence_decides_nothing(gate, tmp_path):
     assert code == 15
     assert "was changed" in said
     code, said = gate(path, "release-gate", "--evidence", tmp_path / "nonesuch")
-    assert code == 2
+    assert code == 15
     assert "no evidence store" in said
 
 

@@ -5,8 +5,10 @@ import json
 import re
 import shutil
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+import yaml
 
 from auditor.certificate.files import read_certificate, write_certificate
 from auditor.cli.main import run
@@ -49,7 +51,9 @@ def verify(tmp_path, capsys):
 
 
 def model_of(envelope):
-    return read_certificate(envelope.with_name("certificate.json")).identity.arms[0].path
+    """Folder of the audited model, which the plan of the audit alone names."""
+    plan = yaml.safe_load(envelope.with_name("plan.resolved.yaml").read_text(encoding="utf-8"))
+    return plan["unlearned"]["path"]
 
 
 @pytest.mark.parametrize("name", ["pass", "fail"])
@@ -63,9 +67,12 @@ def test_all_that_can_be_checked_holds(signed, verify, name):
     assert "not checked" not in said
 
 
-def test_what_was_not_checked_is_said(signed, verify):
-    envelope = signed()
-    shutil.rmtree(envelope.parent / "evidence")
+def test_what_was_not_checked_is_said(signed, verify, tmp_path):
+    made = signed()
+    shutil.rmtree(tmp_path / "evidence")
+    envelope = tmp_path / "handed on" / made.name
+    envelope.parent.mkdir()
+    shutil.copy(made, envelope)
     code, said = verify(envelope)
     assert code == 0
     assert said.count("not checked") == 3
@@ -271,3 +278,21 @@ def test_a_redacted_certificate_is_recomputed_with_the_stores_key(copied, capsys
     (store.root / "redaction.key").unlink()
     assert run(["verify", str(path), "--unsigned", "--quiet"]) == 2
     assert "redaction.key is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["fail", "pass"])
+def test_a_certificate_says_nothing_of_the_machine_that_it_was_made_on(finished, people, name):
+    """Its plan is in its folder with whole paths; what is passed on has names alone."""
+    folder = finished / name
+    said = (folder / "certificate.json").read_text(encoding="utf-8")
+    assert str(finished) in (folder / "plan.resolved.yaml").read_text(encoding="utf-8")
+    for place in (finished, people.root, Path.home()):
+        assert str(place) not in said
+    certificate = json.loads(said)
+    arms = {arm["arm"]: arm["path"] for arm in certificate["identity"]["arms"]}
+    assert arms["original"] == "original"
+    assert certificate["reproduction"]["plan"]["data"]["forget"]["path"] == "forget.jsonl"
+    assert certificate["about"] == certificate["reproduction"]["plan"]["about"]
+    assert set(certificate["identity"]["set_digests"]) == {"forget", "retain"}
+    worst = certificate["worst_facts"]
+    assert all("said_as_released" in fact for fact in worst)

@@ -166,3 +166,12 @@ def test_a_network_of_another_kind_is_not_wrapped():
         Seq2SeqLM.wrap(make_model("llama"), make_decoder_tokenizer())
     with pytest.raises(AuditorError, match="no causal language model"):
         CausalLM.wrap(make_t5(), make_tokenizer())
+
+
+def test_a_model_that_scoring_opens_can_be_trained(tmp_path):
+    """Weights that are loaded in inference mode could not."""
+    make, tokenizer = ARCHITECTURES["t5"]
+    opened = open_directory(save(tmp_path / "t5", make(), tokenizer))
+    assert opened.score(PAIRS)
+    opened.loss(opened.encode(PAIRS)).backward()
+    assert opened.network.lm_head.weight.grad is not None

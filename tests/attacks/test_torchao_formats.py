@@ -7,9 +7,17 @@ import numpy as np
 import pytest
 import torch
 from kept_codes import kept_codes, signed
-from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_directory, save
+from tiny_models import (
+    ARCHITECTURES,
+    make_config,
+    make_model,
+    make_tokenizer,
+    open_directory,
+    save,
+)
+from transformers import AutoModelForCausalLM
 
-from attacks.quantization.torchao_weight_only import TorchAO, TorchAOParameters
+from attacks.quantization.torchao_formats import TorchAO, TorchAOParameters
 from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.engine.expansion import expand
@@ -17,7 +25,10 @@ from auditor.engine.plan import parse_plan
 from auditor.models.language.layers import linear_layers
 from auditor.models.preserve import weights_digest
 
-FORMATS = ("int8", "int4")
+FORMATS = ("int8", "int4", "int8-dynamic", "fp8", "nvfp4", "mxfp4")
+CHANGE = {"int8": 0.3, "int8-dynamic": 0.3}
+E2M1 = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+"""Values of the format (arXiv 2310.10537, table 1), besides the sign."""
 
 
 def attack(format_, **parameters):
@@ -30,7 +41,7 @@ def plain_weights(model):
 
 @pytest.mark.parametrize("format_", FORMATS)
 @pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - {"gpt2"}))
-def test_both_formats_on_five_architectures(architecture, format_, subjects, evaluator, tmp_path):
+def test_all_formats_on_five_architectures(architecture, format_, subjects, evaluator, tmp_path):
     subject = subjects[architecture]
     before, digest = evaluator.evaluate(subject), weights_digest(subject.network)
     run = attack(format_)
@@ -40,7 +51,7 @@ def test_both_formats_on_five_architectures(architecture, format_, subjects, eva
         f"{kind}/{name}" for name in linear_layers(subject.network) for kind in ("codes", "size")
     }
     change = [abs(a.k / b.k - 1) for a, b in zip(record.rows, before, strict=True)]
-    assert 0 < max(change) < (0.3 if format_ == "int8" else 2)
+    assert 0 < max(change) < CHANGE.get(format_, 2)
     assert weights_digest(subject.network) == digest
     assert run.measure(subject, AttackContext(evaluator, 0, tmp_path)).rows == record.rows
     assert run.explain(record, record).overall == 0
@@ -69,6 +80,55 @@ def test_codes_are_the_nearest_and_what_a_layer_computes_with(
                 np.testing.assert_allclose(layers[name](x), want, atol=1e-4)
 
 
+def test_fp8_weights_are_those_of_torch(subjects, tmp_path):
+    """A scale for each output: its largest weight becomes the largest number of e4m3, 448."""
+    subject = subjects["llama"]
+    plain = plain_weights(subject.network)
+    with attack("fp8").quantized(subject, tmp_path) as state:
+        for name, layer in linear_layers(state.model.network).items():
+            scale = plain[name].abs().amax(1, keepdim=True) / 448
+            wanted = (plain[name] / scale).to(torch.float8_e4m3fn).float() * scale
+            torch.testing.assert_close(layer.weight.data.dequantize(), wanted, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(("format_", "width"), [("nvfp4", 16), ("mxfp4", 32)])
+def test_blocks_hold_the_values_of_e2m1(format_, width, subjects, tmp_path):
+    subject = subjects["llama"]
+    plain = plain_weights(subject.network)
+    with attack(format_).quantized(subject, tmp_path) as state:
+        for name, layer in linear_layers(state.model.network).items():
+            now = layer.weight.data.dequantize().float().reshape(-1, width)
+            largest = now.abs().amax(-1, keepdim=True)
+            found = torch.zeros(len(now), dtype=torch.bool)
+            for top in (6, 4, 3):  # what the largest weight of a block became
+                steps = (now.abs() / largest * top).unsqueeze(-1)
+                found |= ((steps - E2M1).abs().amin(-1) < 1e-3).all(-1)
+            assert found.all(), name
+            assert ((now - plain[name].reshape(-1, width)).abs() < 0.34 * largest).all(), name
+
+
+@pytest.mark.parametrize("format_", ["int8-dynamic", "mxfp4"])
+def test_dynamic_formats_round_what_goes_into_a_layer(format_, subjects, tmp_path):
+    with attack(format_).quantized(subjects["llama"], tmp_path) as state:
+        layer = next(iter(linear_layers(state.model.network).values()))
+        x = torch.randn(3, layer.in_features, dtype=layer.weight.dtype)
+        with torch.inference_mode():
+            exact = x @ layer.weight.data.dequantize().T
+            off = (layer(x) - exact).norm() / exact.norm()
+        assert 1e-3 < off < 0.3
+
+
+def test_blocks_that_do_not_fit_are_unavailable(tmp_path, evaluator):
+    config = make_config("llama")
+    config.intermediate_size = 72
+    subject = open_directory(
+        save(tmp_path / "odd", AutoModelForCausalLM.from_config(config), make_tokenizer())
+    )
+    for format_ in ("nvfp4", "mxfp4"):
+        with pytest.raises(UnavailableError, match=r"do not divide the inputs of 2 layers.*down"):
+            attack(format_).measure(subject, AttackContext(evaluator, 0, tmp_path))
+
+
 def test_a_model_of_conv1d_layers_is_unavailable(subjects, evaluator, tmp_path):
     for format_ in FORMATS:
         with pytest.raises(UnavailableError, match=r"8 layers of this model are Conv1D .*c_attn"):
@@ -85,7 +145,8 @@ def test_a_group_size_that_does_not_fit_is_unavailable(subjects, evaluator, tmp_
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says why it is not for this machine")
 def test_the_format_of_a_gpu_kernel_says_so(subjects):
     location = subjects["llama"].location
-    assert attack("int4-tinygemm").unavailable(location).code == "newer_gpu_needed"
+    for format_ in ("int4-tinygemm", "fp8-dynamic"):
+        assert attack(format_).unavailable(location).code == "newer_gpu_needed"
     for format_ in FORMATS:
         assert attack(format_).unavailable(location) is None
 
@@ -108,6 +169,7 @@ def test_not_a_number_is_never_a_row(tmp_path, evaluator):
         ("rtn", {"bits": [8, 4, 3, 2]}, ["8-bit", "4-bit", "3-bit", "2-bit"]),
         ("awq", {"group_size": [32, 64]}, ["4-bit g32", "4-bit g64"]),
         ("torchao", {"format": ["int8", "int4"]}, ["int8", "int4 g128"]),
+        ("torchao", {"format": ["fp8", "mxfp4"]}, ["fp8", "mxfp4"]),
         ("torchao", {"format": "int4", "group_size": [32, 64]}, ["int4 g32", "int4 g64"]),
     ],
 )

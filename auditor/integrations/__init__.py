@@ -1,0 +1,1 @@
+"""Parts for other tools: inspect_ai and the Trainer of transformers."""
