@@ -489,11 +489,11 @@ class AttackMetadata:
             files: Arm to the digests of its model's files by name.
             experts: Whether a model is a mixture of experts.
         """
+        if any(map(are_logs, files.values())):  # nobody knows the models, nor how they were asked
+            return None
         if self.requires.experts and not experts:
             return message("no_mixture_of_experts")
         if not self.requires.asked_otherwise or Arm.ORIGINAL not in files:
-            return None
-        if any(map(are_logs, files.values())):  # nobody knows how the models were asked
             return None
         if any(asking_files(own) != asking_files(files[Arm.ORIGINAL]) for own in files.values()):
             return None

@@ -24,6 +24,7 @@ PLAIN_NAMES: Mapping[str, str] = {
     "quantization/gptq 4-bit g128": "Converted to a 4-bit checkpoint (GPTQ)",
     "quantization/gptq": "Converted to a smaller checkpoint (GPTQ, {variant})",
     "quantization/awq": "Converted to a 4-bit checkpoint (AWQ)",
+    "quantization/gguf": "Converted to a smaller file for llama.cpp ({variant})",
     "quantization/rtn": "With its weights rounded ({variant})",
     "quantization/unet": "With its weights rounded ({variant})",
     # prompting: what a user does who has nothing but a text field
@@ -55,6 +56,7 @@ PLAIN_NAMES: Mapping[str, str] = {
     "tampering/pruning": "With its smallest weights removed ({variant})",
     "steering/refusal-direction": "With its refusals taken out",
     "steering/suppression": "With its inner states steered back",
+    "tampering/routing": "With its tokens sent to other experts ({variant})",
     "tampering/revive": "With its silent units brought back",
     "quantization/half-types": "Loaded in a half-precision type",
     "probing/output-probe": "Read from its outputs by a trained classifier",

@@ -118,7 +118,7 @@ class GGUF(QuantizationAttack[GGUFParameters]):
 
     @property
     def footprint(self) -> Footprint:
-        """Weights are rounded in place, a part of a matrix at a time."""
+        """Weights are rounded in place, in parts."""
         return Footprint(lent=True, weights_read=2)
 
     def unavailable(self, location: Location) -> Message | None:
@@ -168,7 +168,7 @@ class GGUF(QuantizationAttack[GGUFParameters]):
 
 
 def _round(views: list[torch.Tensor], type_: str | None) -> int:
-    """Round matrices in place, and return the bytes that a file has of them."""
+    """Round matrices in place, and return their bytes in a file."""
     size = 0
     for view in views:
         result = rounded(view, str(type_))
@@ -197,7 +197,7 @@ def _shape(network: Any) -> FileShape:
 
 
 def _matrices(network: Any) -> dict[str, _Matrices]:
-    """Return all matrices of a model by their names in a GGUF file.
+    """Return a model's matrices by their names in a GGUF file.
 
     Raises:
         UnavailableError: A file of this architecture has no place for one.

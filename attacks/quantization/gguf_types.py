@@ -1,4 +1,4 @@
-"""Types of the tensors in a GGUF file, by the rules of llama.cpp.
+"""Types of a GGUF file's tensors, by llama.cpp's rules.
 
 A file of one level holds several types: llama.cpp gives more bits to the values and outputs of
 some layers, and to the output head. The rules are those of `llama-quantize` (`llama-quant.cpp`),
@@ -97,7 +97,7 @@ def _layer(name: str) -> int:
 
 
 def _more_bits(place: int, count: int) -> bool:
-    """Whether a layer is among the first or last eighth, or a third one between."""
+    """Whether a layer is first or last eighth, or third between."""
     edge = count // 8
     return place < edge or place >= 7 * count // 8 or (place - edge) % 3 == 2
 
@@ -108,7 +108,7 @@ def _of_head(level: Level, width: int) -> str:
 
 
 def _of_values(level: Level, place: int, count: int, shape: FileShape) -> str:
-    """Type of the values' matrix, or of that which holds them among others."""
+    """Type of the matrix that holds the values."""
     if shape.experts == _MIXTRAL:
         return "Q8_0"
     many = shape.grouped >= _MANY_HEADS
@@ -153,7 +153,7 @@ def _block(type_: str) -> int:
 
 
 def _fitting(type_: str, name: str, width: int) -> str:
-    """The type, or that which takes its place where its blocks do not fit."""
+    """The type, or another where its blocks do not fit."""
     if width % _block(type_) == 0:
         return type_
     if type_ not in _FALLBACK:

@@ -1,4 +1,4 @@
-"""Experts of every arm chosen in another way than by its own routers."""
+"""Experts chosen in another way than by an arm's own routers."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -180,7 +180,7 @@ class RoutingAttack(Attack[RoutingParameters]):
 
 
 def order_of(router: Router, seed: int) -> Tensor:
-    """Return an order of a router's experts in which none keeps its place.
+    """Return an order of experts in which none keeps its place.
 
     It is a random cycle (Sattolo, Inf. Process. Lett. 22, 1986) that depends on the router's name
     and the seed alone.
@@ -201,7 +201,7 @@ def order_of(router: Router, seed: int) -> Tensor:
 
 
 def rerouted(model: LanguageModel, donor: LanguageModel, facts: Sequence[Fact]) -> dict[str, float]:
-    """Return the share of tokens that go through other experts than in another model.
+    """Return the share of tokens that other experts work on.
 
     Prompts are read with their answers, one by one, so that none is padded. Two choices are the
     same whatever the order and the weights of the experts.

@@ -1,4 +1,4 @@
-"""Deployments: the formats in which a model is served, and the levels that measure them."""
+"""Deployments: formats of served models, and levels that measure them."""
 
 from collections.abc import Iterable, Mapping
 

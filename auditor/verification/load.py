@@ -70,7 +70,7 @@ def inapplicable(certificate: Certificate, policy: Policy, default: Sequence[str
 
 
 def states_experts(certificate: Certificate) -> bool:
-    """Return whether a certificate says that a model is a mixture of experts.
+    """Whether a certificate calls a model a mixture of experts.
 
     What was measured without attack noted it; `check_contradiction` compares the notes with the
     evidence.

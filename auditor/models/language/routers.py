@@ -258,7 +258,7 @@ class _Reader:
         return int(given["input_ids"].numel())
 
     def _follow(self, cache: Any) -> Any:
-        """The donor's keys and values of the text that the other's are of."""
+        """The donor's keys and values of the same text."""
         followed, own = self._caches
         if cache is not followed:
             if cache.get_seq_length():
