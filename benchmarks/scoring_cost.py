@@ -61,6 +61,13 @@ def build(directory: Path, vocabulary: int) -> CausalLM:
         tie_word_embeddings=True,
     )
     LlamaForCausalLM(config).save_pretrained(directory)
+    byte_level_tokenizer().save_pretrained(directory)
+    spec = CausalLMSpec(path=str(directory), dtype="float32")
+    return CausalLM(spec, locate(spec), token_budget=TOKEN_BUDGET)
+
+
+def byte_level_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer of 300 tokens."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -73,10 +80,7 @@ def build(directory: Path, vocabulary: int) -> CausalLM:
     )
     bpe.train_from_iterator(["some words of text"], trainer)
     specials = {"eos_token": "<eos>", "pad_token": "<pad>"}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, **specials)
-    tokenizer.save_pretrained(directory)
-    spec = CausalLMSpec(path=str(directory), dtype="float32")
-    return CausalLM(spec, locate(spec), token_budget=TOKEN_BUDGET)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, **specials)
 
 
 def facts(asked: str, count: int) -> list[Fact]:

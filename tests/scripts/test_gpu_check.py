@@ -32,8 +32,8 @@ def test_a_step_that_measures_passes():
 def test_a_step_that_hangs_is_killed_and_keeps_what_it_had():
     code = """import time; print('{"figures": {"a": 1}}', flush=True); time.sleep(60)"""
     began = time.monotonic()
-    line = _step(code, limit=1.0)
-    assert time.monotonic() - began < 10
+    line = _step(code, limit=5.0)  # interpreters start slowly on a busy machine
+    assert time.monotonic() - began < 30
     assert (line.status, line.figures) == ("failed", {"a": 1})
     assert "killed" in line.faults[0]
 

@@ -1,0 +1,185 @@
+"""The most memory that each attack of the profile `standard` takes, over the bare model's.
+
+    python -m benchmarks.attack_memory [--only quantization/bnb]
+
+A Llama of 147 million random weights in float32 is opened and attacked in a process of its own for
+each level, with few steps of training and search, on which the memory does not depend. The bare
+model is loaded by transformers and generates the same number of tokens. Memory is the resident set
+at its most (`VmHWM`); the libraries, imported and nothing opened, are told apart, because they
+weigh as much on a small model as on a large one. Pages of the mapped checkpoint count as resident
+once they were read. Prints a table as Markdown.
+
+Prediction, before the first run: at most 1.3 times the bare model, libraries taken off both, for
+the attacks that change no weight; at most 2.2 for the others.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from auditor import load_model, run_attack
+from auditor.attack import ATTACKS
+from auditor.core.facts import Fact
+from auditor.core.quiet import quiet_libraries
+from benchmarks.scoring_cost import byte_level_tokenizer
+
+VOCABULARY, WIDTH, LAYERS, HEADS = 32_000, 768, 13, 12
+PROMPT, ANSWER = "the {attribute} of subject {entity} is", "value {entity} of {attribute}"
+BARE, LIBRARIES = "bare", "libraries"
+FEWER: Mapping[str, Any] = {
+    "checkpoints": (2,),
+    "max_steps": 2,
+    "eval_steps": 1,
+    "num_steps": 2,
+    "steps": 2,
+    "samples": 2,
+    "k": 1,
+    "neighbours": 2,
+    "draws": 1,
+    "calibration_samples": 8,
+    "search_width": 8,
+}
+"""Parameters that are counts of steps, where an attack has them."""
+
+
+def facts(first: int, entities: int = 4, attributes: int = 4) -> list[Fact]:
+    """Return facts of made-up subjects, several of each."""
+    return [
+        Fact(
+            id=f"{entity}-{attribute}",
+            entity=f"subject {entity}",
+            prompt=PROMPT.format(entity=entity, attribute=attribute),
+            answer=ANSWER.format(entity=entity, attribute=attribute),
+            paraphrases=(f"of {entity}, {attribute}:",),
+        )
+        for entity, attribute in product(range(first, first + entities), range(attributes))
+    ]
+
+
+def build(folder: Path) -> None:
+    """Write the model."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=WIDTH,
+        intermediate_size=4 * WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        num_key_value_heads=HEADS,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    byte_level_tokenizer().save_pretrained(folder)
+
+
+def bare(folder: Path) -> None:
+    """Load the model and generate, without the product."""
+    network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    asked = [tokenizer(fact.prompt, return_tensors="pt").input_ids for fact in facts(0)]
+    longest = max(len(tokenizer(fact.answer).input_ids) for fact in facts(0))
+    with torch.inference_mode():
+        for ids in asked:
+            network.generate(ids, max_new_tokens=longest, do_sample=False)
+
+
+def attacked(folder: Path, name: str, parameters: Mapping[str, Any]) -> None:
+    """Run an attack at a level on the model."""
+    model = load_model(str(folder / "unlearned"), dtype="float32")
+    needed = ATTACKS.get(name).requires.donor
+    donor = load_model(str(folder / "original"), dtype="float32") if needed else None
+    run_attack(
+        name,
+        model,
+        facts(0),
+        retain=facts(10),
+        holdout=facts(20),
+        original=donor,
+        **parameters,
+    )
+
+
+def levels(only: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield name, level and parameters of all levels of the profile `standard`."""
+    for name in ATTACKS.names():
+        described = ATTACKS.metadata(name)
+        if "causal-lm" not in described.kinds or (only and name not in only):
+            continue
+        fields = ATTACKS.get(name).parameters_type.model_fields
+        fewer = {field: value for field, value in FEWER.items() if field in fields}
+        for preset in described.presets:
+            if preset.profile in ("quick", "standard"):
+                yield name, preset.name, {**preset.parameters, **fewer}
+
+
+def main() -> None:
+    """Measure one thing in this process, or print the table of all."""
+    parser = argparse.ArgumentParser(description="Memory of attacks over the bare model's.")
+    parser.add_argument("--only", action="append", default=[])
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--parameters", default="{}", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        quiet_libraries()
+        if options.one == BARE:
+            bare(options.folder / "unlearned")
+        elif options.one != LIBRARIES:
+            attacked(options.folder, options.one, json.loads(options.parameters))
+        print(_peak())
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for arm in ("unlearned", "original"):
+            build(Path(folder) / arm)
+        libraries = int(_measured(folder, LIBRARIES, {}))
+        plain = int(_measured(folder, BARE, {}))
+        print(f"Libraries {libraries / 2**20:.0f} MiB; bare {plain / 2**20:.0f} MiB.\n")
+        print(
+            "| attack | MiB | / bare | without libraries |\n| --- | --: | --: | --: |", flush=True
+        )
+        for name, level, parameters in levels(options.only):
+            found = _measured(folder, name, parameters)
+            if found.isdecimal():
+                peak = int(found)
+                figures = f"{peak / 2**20:.0f} | {peak / plain:.2f} "
+                figures += f"| {(peak - libraries) / (plain - libraries):.2f}"
+            else:
+                figures = f"not run: {found} | |"
+            print(f"| {name} {level} | {figures} |", flush=True)
+
+
+def _measured(folder: str, what: str, parameters: Mapping[str, Any]) -> str:
+    """Return the bytes that a process took at its most, or why there are none."""
+    given = ["--one", what, "--folder", folder, "--parameters", json.dumps(parameters)]
+    ended = subprocess.run(
+        [sys.executable, "-m", "benchmarks.attack_memory", *given],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = (ended.stdout if ended.returncode == 0 else ended.stderr).strip().splitlines()
+    return said[-1] if said else f"exit {ended.returncode}"
+
+
+def _peak() -> int:
+    """Return the most bytes of main memory that this process held."""
+    line = next(
+        line
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        if line.startswith("VmHWM:")
+    )
+    return int(line.split()[1]) * 1024
+
+
+if __name__ == "__main__":
+    main()
