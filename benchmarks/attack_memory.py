@@ -45,6 +45,7 @@ FEWER: Mapping[str, Any] = {
     "k": 1,
     "neighbours": 2,
     "draws": 1,
+    "shots": 2,
     "calibration_samples": 8,
     "search_width": 8,
 }
@@ -103,7 +104,7 @@ def attacked(folder: Path, name: str, parameters: Mapping[str, Any]) -> None:
         model,
         facts(0),
         retain=facts(10),
-        holdout=facts(20),
+        holdout=facts(20, entities=8),
         original=donor,
         **parameters,
     )

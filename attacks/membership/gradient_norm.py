@@ -1,6 +1,7 @@
 """Membership by the norm of a text's loss gradient."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import numpy as np
 import torch
@@ -57,8 +58,8 @@ class GradientNorm(MembershipAttack[GradientNormParameters]):
 
     @property
     def footprint(self) -> Footprint:
-        """A gradient of each weight, in the weight's type."""
-        return Footprint(trained=2.0, backward=_TOKENS)
+        """The gradient of one matrix at a time; the embeddings are the largest."""
+        return Footprint(embeddings=2.0, backward=_TOKENS)
 
     def forward_tokens(self, evaluation: int) -> int:
         """Forward and backward over both sets."""
@@ -92,17 +93,24 @@ def gradient_norms(
         pairs: what is given and what the loss is over.
         order: order of the norm.
     """
+    found: list[torch.Tensor] = []
+
+    def read(parameter: torch.Tensor) -> None:
+        """Keep the norm and let the gradient go, before the next parameter has one."""
+        if parameter.grad is not None:
+            norm = torch.linalg.vector_norm(parameter.grad, order, dtype=torch.float32)
+            found.append(norm.cpu())
+            parameter.grad = None
+
     norms = []
-    with model.unchanged_weights() as network:
+    with model.unchanged_weights() as network, ExitStack() as hooks:
         for parameter in network.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
+            if parameter.requires_grad:
+                handle = parameter.register_post_accumulate_grad_hook(read)
+                hooks.callback(handle.remove)
         for item in model.encode(pairs):
-            network.zero_grad(set_to_none=True)
+            found.clear()
             model.loss([item]).backward()  # type: ignore[no-untyped-call]
-            of_parameters = [
-                torch.linalg.vector_norm(parameter.grad.float(), order)
-                for parameter in network.parameters()
-                if parameter.grad is not None
-            ]
-            norms.append(float(torch.stack([n.cpu() for n in of_parameters]).double().mean()))
+            norms.append(float(torch.stack(found).double().mean()))
     return np.array(norms)
