@@ -4,7 +4,9 @@
 
 A Llama of 147 million random weights in float32 is opened and attacked in a process of its own for
 each level, with few steps of training and search, on which the memory does not depend. The bare
-model is loaded by transformers and generates the same number of tokens. Memory is the resident set
+model is loaded by transformers and answers the facts to forget in one batch; the attacks ask in
+batches of 1,024 tokens, for what a batch holds does not grow with the model, and would weigh too
+much beside a small one. Memory is the resident set
 at its most (`VmHWM`); the libraries, imported and nothing opened, are told apart, because they
 weigh as much on a small model as on a large one. Pages of the mapped checkpoint count as resident
 once they were read. Prints a table as Markdown.
@@ -34,7 +36,10 @@ from benchmarks.scoring_cost import byte_level_tokenizer
 
 VOCABULARY, WIDTH, LAYERS, HEADS = 32_000, 768, 13, 12
 PROMPT, ANSWER = "the {attribute} of subject {entity} is", "value {entity} of {attribute}"
+BUDGET = 1_024
 BARE, LIBRARIES = "bare", "libraries"
+OF_TWO = ("probing/activation-patching",)
+"""Attacks that measure with what they found on the original."""
 FEWER: Mapping[str, Any] = {
     "checkpoints": (2,),
     "max_steps": 2,
@@ -87,25 +92,25 @@ def bare(folder: Path) -> None:
     """Load the model and generate, without the product."""
     network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    asked = [tokenizer(fact.prompt, return_tensors="pt").input_ids for fact in facts(0)]
+    tokenizer.padding_side = "left"
+    asked = tokenizer([fact.prompt for fact in facts(0)], return_tensors="pt", padding=True)
     longest = max(len(tokenizer(fact.answer).input_ids) for fact in facts(0))
-    with torch.inference_mode():
-        for ids in asked:
-            network.generate(ids, max_new_tokens=longest, do_sample=False)
+    given = {"input_ids": asked.input_ids, "attention_mask": asked.attention_mask}
+    network.generate(**given, max_new_tokens=longest, do_sample=False)
 
 
 def attacked(folder: Path, name: str, parameters: Mapping[str, Any]) -> None:
     """Run an attack at a level on the model."""
-    model = load_model(str(folder / "unlearned"), dtype="float32")
-    needed = ATTACKS.get(name).requires.donor
-    donor = load_model(str(folder / "original"), dtype="float32") if needed else None
+    model = load_model(str(folder / "unlearned"), dtype="float32", token_budget=BUDGET)
+    needed = ATTACKS.get(name).requires.donor or name in OF_TWO
+    donor = load_model(str(folder / "original"), dtype="float32", token_budget=BUDGET)
     run_attack(
         name,
         model,
         facts(0),
         retain=facts(10),
         holdout=facts(20, entities=8),
-        original=donor,
+        original=donor if needed else None,
         **parameters,
     )
 

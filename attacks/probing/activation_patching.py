@@ -139,7 +139,7 @@ class ActivationPatching(Attack[ActivationPatchingParameters, CausalLM]):
                 original's states.
         """
         _check_unlike(context.pool)
-        source = next(finding.record for finding in context.pool if finding.arm == "original")
+        source = _of_original(context.pool)
         layers: list[int] = source.notes["layers"]
         counted = [n for n in layers if 2 * n <= source.notes["decoder_layers"]] or layers[:1]
         forget, retain = context.facts.forget, self._checked(context.evaluator)
@@ -268,8 +268,20 @@ def _means(by_layer: Mapping[int, Numbers], part: slice) -> dict[str, float]:
     return {str(layer): float(np.exp(values[part]).mean()) for layer, values in by_layer.items()}
 
 
+def _of_original(pool: Sequence[Finding]) -> Record:
+    """Return what the original's search kept.
+
+    Raises:
+        UnavailableError: It is not there.
+    """
+    for finding in pool:
+        if finding.arm == "original":
+            return finding.record
+    raise UnavailableError("the hidden states of the original are needed, and it was not given")
+
+
 def _check_unlike(pool: Sequence[Finding]) -> None:
-    source = next(finding.record for finding in pool if finding.arm == "original")
+    source = _of_original(pool)
     for finding in pool:
         for what in ("tokens", "layers", "decoder_layers"):
             if finding.record.notes[what] != source.notes[what]:

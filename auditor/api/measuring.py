@@ -144,7 +144,8 @@ def run_attack(
         holdout: Facts that no model has seen; some attacks need them.
         metrics: Names of the metrics, by default those of an audit.
         seed: Seed of everything random in the attack.
-        original: The original model, for attacks that take tensors from it.
+        original: The original model, for attacks that take tensors from it; attacks that search
+            do so on it, too, and are measured with both findings.
         parameters: Parameters of the attack, where it was not given with them.
 
     Returns:
@@ -157,10 +158,13 @@ def run_attack(
     """
     sets = FactSets(forget=tuple(forget), retain=tuple(retain), holdout=tuple(holdout))
     chosen = attack_with(attack, parameters)
-    found: tuple[Finding, ...] = ()
-    if chosen.searches:
-        searched = record_of(chosen, model, sets, metrics=metrics, seed=seed, searching=True)
-        found = (Finding(Arm.UNLEARNED, own=True, record=searched),)
+    found: list[Finding] = []
+    for arm, searched in {Arm.UNLEARNED: model, Arm.ORIGINAL: original}.items():
+        if chosen.searches and searched is not None:
+            record = record_of(chosen, searched, sets, metrics=metrics, seed=seed, searching=True)
+            found.append(Finding(arm, own=searched is model, record=record))
+            if original is not None and not searched.in_memory:
+                searched.close()  # one of the two at a time
     record = record_of(
         chosen, model, sets, metrics=metrics, seed=seed, pool=found, original=original
     )

@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import auditor
-from auditor.core.errors import AuditorError
+from auditor.core.errors import AuditorError, UnavailableError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -71,7 +71,22 @@ class TestLoadedModels:
         )
         assert len(frame) == len(forget)
 
-    def test_they_are_measured_and_not_certified(self, loaded, forget):
+    def test_what_is_found_on_the_original_is_measured_with_too(self, loaded, forget):
+        asked = {"metrics": METRIC, "layers": 2}
+        attack = "probing/activation-patching"
+        frame = auditor.run_attack(
+            attack,
+            loaded("npo_gdr"),
+            forget[:8],
+            retain=forget[8:16],
+            original=loaded("original"),
+            **asked,
+        )
+        assert len(frame) == 8
+        with pytest.raises(UnavailableError, match="the original are needed"):
+            auditor.run_attack(attack, loaded("npo_gdr"), forget[:8], retain=forget[8:16], **asked)
+
+    def test_they_are_measured_and_not_certified(self, loaded, forget, tmp_path):
         arms = {"unlearned": loaded("npo_gdr"), "original": loaded("original")}
         arms["retrained"] = loaded("retrained-0")
         found = auditor.measure(
@@ -86,7 +101,7 @@ class TestLoadedModels:
         assert figures.rho["prompting/prefill"] == pytest.approx(0.163, abs=0.01)
         assert "no certificate" in found._repr_html_()
         with pytest.raises(AuditorError, match=r"auditor\.measure"):
-            auditor.audit(**arms, forget=forget)
+            auditor.audit(**arms, forget=forget, out=tmp_path)
 
     def test_an_attack_for_other_models_is_refused(self, loaded, forget):
         with pytest.raises(AuditorError, match="generation/quality is for models of the kind"):
