@@ -19,7 +19,7 @@ from auditor.data.readers import read_facts
 from auditor.data.source import DataSource
 from auditor.testbeds.people import world as worlds
 
-WIDTH, LAYERS, CONTEXT = 512, 12, 512
+WIDTH, LAYERS, CONTEXT = 512, 6, 512
 RETRAINED = ("retrained-0", "retrained-1")
 ARMS = ("unlearned", "original", *RETRAINED)
 SETS = ("forget", "retain", "holdout")
