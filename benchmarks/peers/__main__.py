@@ -52,9 +52,19 @@ class Search:
     top_k: int
 
 
-AS_OURS = Search("8 tokens, 16 candidates", length=8, steps=60, candidates=16, top_k=64)
-AS_NANOGCG = Search("20 tokens, 512 candidates", length=20, steps=4, candidates=512, top_k=256)
-"""Defaults of this project's attack and of nanoGCG, whose 250 steps are cut."""
+def as_ours(steps: int) -> Search:
+    """This project's default size."""
+    return Search("8 tokens, 16 candidates", 8, steps, candidates=16, top_k=64)
+
+
+def as_nanogcg(steps: int) -> Search:
+    """Default size of nanoGCG, in a few of its 250 steps: about as many candidates in all."""
+    few = max(1, steps // _STEPS_TO_ONE)
+    return Search("20 tokens, 512 candidates", 20, few, candidates=512, top_k=256)
+
+
+_STEPS_TO_ONE = 15
+"""Steps of 16 candidates that one of 512 stands for."""
 _FEWER = 4
 """Share of the prompts, as a divisor, that suffixes are searched for on the wide model."""
 
@@ -267,7 +277,7 @@ def _losses(
     )
 
 
-def whole(peers: Peers, batch: int) -> tuple[list[Compared], list[str]]:
+def whole(peers: Peers, size: Search, batch: int) -> tuple[list[Compared], list[str]]:
     """An audit of four arms against the peers' tools on the same four, one after the other.
 
     The audit's search of suffixes evaluates each candidate on `batch` prompts in each of two
@@ -277,15 +287,15 @@ def whole(peers: Peers, batch: int) -> tuple[list[Compared], list[str]]:
     subject = opened(material.model("unlearned"))
     room = answer_room(subject, [f for name in ("forget", "retain") for f in material.facts[name]])
     started = [
-        _started(subject, fact, AS_OURS.length, seed)
+        _started(subject, fact, size.length, seed)
         for seed, fact in enumerate(material.facts["forget"][: 2 * batch])
     ]
     audits, tools = [], []
     for repetition in range(peers.repetitions):
         out = material.folder / f"audit-{repetition}"
-        plan = _plan(material, batch)
+        plan = _plan(material, size, batch)
         audits.append(peers.ask("ours", {"task": "audit", "plan": plan, "out": str(out)}))
-        tools.append([_tools(peers, arm, room, started) for arm in ARMS])
+        tools.append([_tools(peers, arm, room, size, started) for arm in ARMS])
     table = [
         Compared(
             "whole set: processes, imports among them",
@@ -314,7 +324,9 @@ def whole(peers: Peers, batch: int) -> tuple[list[Compared], list[str]]:
     return table, _same_figures(audits[0].answer, tools[0][0])
 
 
-def _tools(peers: Peers, arm: str, room: int, started: list[dict[str, Any]]) -> dict[str, Ran]:
+def _tools(
+    peers: Peers, arm: str, room: int, size: Search, started: list[dict[str, Any]]
+) -> dict[str, Ran]:
     """The peers' tools on one model."""
     material = peers.material
     reference = RETRAINED[1] if arm == RETRAINED[0] else RETRAINED[0]
@@ -336,24 +348,24 @@ def _tools(peers: Peers, arm: str, room: int, started: list[dict[str, Any]]) -> 
         "nanogcg": {
             "model": model,
             "prompts": started,
-            "steps": AS_OURS.steps,
-            "candidates": AS_OURS.candidates,
-            "top_k": AS_OURS.top_k,
+            "steps": size.steps,
+            "candidates": size.candidates,
+            "top_k": size.top_k,
         },
         "quantize": {"model": model, "questions": asked, "answer_tokens": room},
     }
     return {name: peers.ask(name, request) for name, request in requests.items()}
 
 
-def _plan(material: Material, batch: int) -> dict[str, Any]:
+def _plan(material: Material, size: Search, batch: int) -> dict[str, Any]:
     """The audit that does what the tools do."""
     gcg = {
-        "suffix_length": AS_OURS.length,
-        "num_steps": AS_OURS.steps,
-        "search_width": AS_OURS.candidates,
-        "topk": AS_OURS.top_k,
+        "suffix_length": size.length,
+        "num_steps": size.steps,
+        "search_width": size.candidates,
+        "topk": size.top_k,
         "batch_size": batch,
-        "patience": AS_OURS.steps,
+        "patience": size.steps,
         "stop_loss": 0.0,
     }
     spec = {arm: {"path": material.model(arm), "dtype": "float32"} for arm in ARMS}
@@ -426,6 +438,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--subject", default="npo_gdr", help="unlearned model of the testbed")
     found.add_argument("--people", type=int, default=12, help="people of each set, at least 11")
     found.add_argument("--prompts", type=int, default=8, help="prompts of the suffix searches")
+    found.add_argument("--steps", type=int, default=60, help="steps of a suffix search")
     found.add_argument("--repetitions", type=int, default=3)
     found.add_argument("--vocabulary", action="append", type=int)
     found.add_argument("--items", type=int, default=12, help="items of the bare forward pass")
@@ -435,7 +448,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Measure and print."""
     arguments = parser().parse_args()
-    parts = arguments.part or PARTS
+    parts, steps = arguments.part or PARTS, arguments.steps
     with tempfile.TemporaryDirectory(prefix="peers-") as folder:
         peers = Peers(arguments, prepare(Path(folder), arguments.subject, arguments.people))
         if "scoring" in parts:
@@ -446,7 +459,9 @@ def main() -> None:
             head = ["| texts | score | largest difference | rank correlation |"]
             _print("Scores of both sides", [*head, "| --- | --- | --: | --: |", *agreement])
         if "gcg" in parts:
-            compared, losses = searches(peers, arguments.prompts, (AS_OURS, AS_NANOGCG))
+            compared, losses = searches(
+                peers, arguments.prompts, (as_ours(steps), as_nanogcg(steps))
+            )
             _print_compared(compared)
             head = [
                 "| search | prompts | loss before | ours says | nanoGCG says | ours as text "
@@ -455,7 +470,7 @@ def main() -> None:
             ]
             _print("Losses, nats a token of the answer", [*head, *losses])
         if "whole" in parts:
-            compared, figures = whole(peers, arguments.prompts)
+            compared, figures = whole(peers, as_ours(steps), arguments.prompts)
             _print_compared(compared)
             head = ["| figure, unlearned model | ours | theirs |", "| --- | --: | --: |"]
             _print("The same figures", [*head, *figures])
