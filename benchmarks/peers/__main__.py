@@ -167,9 +167,9 @@ def membership(peers: Peers) -> tuple[list[Compared], list[str]]:
         ours, theirs = peers.in_turns(
             {"task": "membership", **request}, "mimir", {"metrics": False, **request}
         )
-        compared.append(
-            Compared(f"membership: {name}", _median(ours, "scoring"), _median(theirs, "scoring"), 4)
-        )
+        for what, key in (("six black-box attacks", "black_box"), ("and gradient norm", "scoring")):
+            times = _median(ours, key), _median(theirs, key)
+            compared.append(Compared(f"membership: {name}, {what}", *times, 4))
         agreement += _agreement(name, ours[0].answer["scores"], theirs[0].answer["scores"])
     return compared, agreement
 
