@@ -193,10 +193,11 @@ def _membership_request(
 def _agreement(
     name: str, ours: dict[str, list[float]], theirs: dict[str, list[float]]
 ) -> list[str]:
-    """How near the scores of both sides are; MIMIR's are higher for nonmembers."""
+    """How near the scores of both sides are; all of MIMIR's but one are higher for nonmembers."""
     lines = []
     for score, found in ours.items():
-        own, other = np.array(found), -np.array(theirs[score])
+        sign = 1 if score == "gradnorm" else -1
+        own, other = np.array(found), sign * np.array(theirs[score])
         largest = float(np.abs(own - other).max())
         rank = float(spearmanr(own, other).statistic)
         lines.append(f"| {name} | {score} | {largest:.2g} | {rank:.4f} |")
@@ -403,8 +404,6 @@ def _same_figures(ours: Answer, theirs: dict[str, Ran]) -> list[str]:
         f"| {metric} | {ours['figures'][metric]:.3f} | {figures[name]:.3f} |"
         for metric, name in named.items()
     ]
-    evaluated = ours["evaluated"]["unlearned"], theirs["nanogcg"].answer["evaluated"]
-    lines.append(f"| suffixes evaluated on the unlearned model | {evaluated[0]} | {evaluated[1]} |")
     unmeasured = [label for label, status in ours["status"].items() if status != "measured"]
     lines.append(f"| attacks not measured | {', '.join(unmeasured) or 'none'} | |")
     return lines

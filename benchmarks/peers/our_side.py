@@ -133,18 +133,13 @@ def audited(request: Request) -> Answer:
     """An audit with its certificate and page, from an empty store."""
     with timed() as auditing:
         result = audit(request["plan"], out=Path(request["out"]))
+    planned = {asked["attack"] for asked in request["plan"]["attacks"]}
     rows = {row.label: row for row in result.certificate.matrix}
     as_is = rows["none/as-is full precision"]
     return {
         "auditing": auditing,
-        "status": {label: row.status for label, row in rows.items()},
+        "status": {row.label: row.status for row in rows.values() if row.attack in planned},
         "figures": {metric: by_arm.get("unlearned") for metric, by_arm in as_is.forget.items()},
-        "evaluated": {
-            arm: sum(notes["evaluated"])
-            for row in rows.values()
-            for arm, notes in row.notes.items()
-            if "evaluated" in notes
-        },
     }
 
 
