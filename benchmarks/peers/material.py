@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from auditor.cli.progress import chosen_progress
-from auditor.core.facts import Fact
+from auditor.core.facts import Fact, SetName
 from auditor.data.readers import read_facts
 from auditor.data.source import DataSource
 from auditor.testbeds.people import world as worlds
@@ -22,7 +22,7 @@ from auditor.testbeds.people import world as worlds
 WIDTH, LAYERS, CONTEXT = 512, 6, 512
 RETRAINED = ("retrained-0", "retrained-1")
 ARMS = ("unlearned", "original", *RETRAINED)
-SETS = ("forget", "retain", "holdout")
+SETS: tuple[SetName, ...] = ("forget", "retain", "holdout")
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,10 @@ def prepare(folder: Path, subject: str, people: int) -> Material:
     for name, of_set in facts.items():
         lines = "".join(f"{fact.model_dump_json(exclude_defaults=True)}\n" for fact in of_set)
         asked = [{"question": f.prompt, "answer": f" {f.answer}"} for f in of_set]
-        for path, text in ((material.source(name), lines), (material.questions(name), asked)):
-            Path(path).parent.mkdir(exist_ok=True)
+        for target, text in ((material.source(name), lines), (material.questions(name), asked)):
+            Path(target).parent.mkdir(exist_ok=True)
             content = text if isinstance(text, str) else json.dumps(text)
-            Path(path).write_text(content, encoding="utf-8")
+            Path(target).write_text(content, encoding="utf-8")
     return material
 
 

@@ -1,12 +1,14 @@
 """A bare loop: load the model in 8 and in 4 bits with bitsandbytes, and let it answer."""
 
+from typing import Any
+
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from benchmarks.peers.clock import Answer, Request, answer, timed
 
 BATCH = 32
-FORMATS = {
+FORMATS: dict[str, dict[str, Any]] = {
     "int8": {"load_in_8bit": True},
     "nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
 }
