@@ -77,12 +77,9 @@ def _write_bundle(folder: Path, site: Path, progress: Progress) -> None:
     from auditor.viewer.bundle import write_bundle
 
     count = write_bundle(folder, site, progress)
-    OUT.print(
-        f"{count} certificate{'' if count == 1 else 's'} with evidence in {site}", highlight=False
-    )
-    next_step(
-        f"open {site / 'index.html'} in a browser; whoever has the folder can read all of it."
-    )
+    certificates = f"{count} certificate{'' if count == 1 else 's'}"
+    OUT.print(f"{certificates} and what evidence there is, in {site}", highlight=False)
+    next_step(f"open {site / 'index.html'}; whoever has the folder can read all of it.")
 
 
 def _open(address: str, private: Path) -> None:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ NO_LEAK, LEAK, NOT_TOLD = 0, 1, 255
 """Codes of a fact under an attack: it did not leak, it leaked, it cannot be told."""
 ID, TEXT, ANSWER, NOTES = 200, 2_000, 4_000, 8_000
 """Most characters of an id, a text of a fact, an answer, and the notes of a job."""
+ANSWERED = 16
+"""Models under attacks whose answers are kept while others are read."""
 FACTS_AT_ONCE, PICTURED_AT_ONCE = 250, 20
 """Facts of one file of answers, and of one that may hold pictures."""
 
@@ -92,7 +95,8 @@ class EvidenceView:
 
     def __init__(self, source: EvidenceSource) -> None:
         self.source = source
-        self._change = source.redacted or (lambda text: text)
+        self._last: dict[tuple[SetName, int, Arm], _Answered] = {}
+        self._lock = Lock()
 
     @cached_property
     def index(self) -> EvidenceIndex:
@@ -157,7 +161,10 @@ class EvidenceView:
 
     def _said(self, text: str, limit: int) -> str:
         """A text of a fact or of a model, fit to be shown."""
-        return inline(self._change(text), limit)
+        own = text if self.source.redacted is None else self.source.redacted(text)
+        if len(own) <= limit and own.isascii() and own.isprintable():
+            return own  # as most are, and the long way takes a while for each letter
+        return inline(own, limit)
 
     def _facts_file(self, name: SetName) -> dict[str, Any]:
         facts = self._facts(name)
@@ -176,58 +183,73 @@ class EvidenceView:
         }
 
     def _knowledge_file(self, name: SetName, metric: str | None) -> dict[str, Any]:
-        arms = {
-            str(arm): _packed([self._known(place, arm, name, metric) for place in self._places])
-            for arm in self.index.arms
-        }
-        told = [self._leaked(place, name, metric) for place in self._places]
+        known = [
+            {arm: self._known(place, arm, name, metric) for arm in self.index.arms}
+            for place in self._places
+        ]
+        told = [self._leaked(place, name, metric, known[place]) for place in self._places]
         return {
-            "arms": arms,
+            "arms": {str(arm): _packed([own[arm] for own in known]) for arm in self.index.arms},
             "baseline": _packed([base for base, _ in told]),
             "leaks": base64.b64encode(b"".join(codes.tobytes() for _, codes in told)).decode(),
         }
 
     def _answers_file(self, name: SetName, place: int, first: int) -> dict[str, Any]:
         facts = self._facts(name)[first : first + self.index.at_once]
-        attack = self.source.attacks[place]
         return {
             "first": first,
             "arms": {
-                str(arm): self._of_arm(attack, place, arm, name, facts)
+                str(arm): self._of_arm(self._answered(name, place, arm), facts, first)
                 for arm in self.index.arms
                 if arm in self._rows[place].jobs
             },
         }
 
-    def _of_arm(
-        self, attack: MeasuredAttack, place: int, arm: Arm, name: SetName, facts: Sequence[Fact]
-    ) -> dict[str, Any]:
-        table = EvidenceTable(
-            Evidence(attack.id, arm, seed, self.source.store.rows(key))
-            for seed, key in enumerate(self._rows[place].jobs[arm])
-        )
-        said = table.answers(attack.id, arm, name)
-        drawn = table.pictures(attack.id, arm, name)
-        key = self._rows[place].jobs[arm][0]
-        tokens = token_log_probabilities(self.source.store, key, self.source.facts, name)
-        first = self._by_id[name][facts[0].id]
-        known = {
-            metric: [None if np.isnan(k) else round(float(k), 6) for k in ks[first:][: len(facts)]]
-            for metric in self._metrics
-            if (ks := self._by_fact(place, arm, name, metric)) is not None
-        }
+    def _of_arm(self, found: "_Answered", facts: Sequence[Fact], first: int) -> dict[str, Any]:
+        part = slice(first, first + len(facts))
         return {
             "said": [
-                self._said(said[fact.id], ANSWER) if fact.id in said else None for fact in facts
+                self._said(found.said[fact.id], ANSWER) if fact.id in found.said else None
+                for fact in facts
             ],
-            "pictures": [self._picture(drawn.get(fact.id)) for fact in facts],
-            "k": known,
-            "tokens": {
-                way: [by_fact.get(fact.id) for fact in facts] for way, by_fact in tokens.items()
+            "pictures": [self._picture(found.drawn.get(fact.id)) for fact in facts],
+            "k": {
+                metric: [None if np.isnan(k) else round(float(k), 6) for k in known[part]]
+                for metric, known in found.known.items()
             },
-            "seeds": len(self._rows[place].jobs[arm]),
-            "notes": self._notes(key),
+            "tokens": {
+                way: [by_fact.get(fact.id) for fact in facts]
+                for way, by_fact in found.tokens.items()
+            },
+            "seeds": found.seeds,
+            "notes": found.notes,
         }
+
+    def _answered(self, name: SetName, place: int, arm: Arm) -> "_Answered":
+        """What one model answered to all facts of a set under one attack; the last are kept."""
+        key = (name, place, arm)
+        with self._lock:
+            if key in self._last:
+                return self._last[key]
+        attack, jobs = self.source.attacks[place].id, self._rows[place].jobs[arm]
+        table = EvidenceTable(
+            Evidence(attack, arm, seed, self.source.store.rows(job))
+            for seed, job in enumerate(jobs)
+        )
+        known = {metric: self._by_fact(place, arm, name, metric) for metric in self._metrics}
+        found = _Answered(
+            said=table.answers(attack, arm, name),
+            drawn=table.pictures(attack, arm, name),
+            known={metric: ks for metric, ks in known.items() if ks is not None},
+            tokens=token_log_probabilities(self.source.store, jobs[0], self.source.facts, name),
+            notes=self._notes(jobs[0]),
+            seeds=len(jobs),
+        )
+        with self._lock:
+            self._last[key] = found
+            while len(self._last) > ANSWERED:
+                del self._last[next(iter(self._last))]
+        return found
 
     def _picture(self, content: bytes | None) -> str | None:
         """A picture of the evidence as a data URI, if it is one that may be shown."""
@@ -297,14 +319,13 @@ class EvidenceView:
         return np.full(len(self._facts(name)), np.nan) if found is None else found
 
     def _leaked(
-        self, place: int, name: SetName, metric: str | None
+        self, place: int, name: SetName, metric: str | None, known: Mapping[Arm, FloatArray]
     ) -> tuple[FloatArray, npt.NDArray[np.uint8]]:
         """Return the baseline's K and whether a fact leaked, for each fact of a set.
 
         It is told as the leak rate tells it, of facts to be forgotten alone.
         """
         null = self._null
-        known = {arm: self._known(place, arm, name, metric) for arm in self.index.arms}
         nothing = np.full(len(self._facts(name)), np.nan)
         unlearned = known.get(Arm.UNLEARNED, nothing)
         original = known.get(Arm.ORIGINAL, nothing)
@@ -355,6 +376,19 @@ class EvidenceView:
             return None
         contrast = arms.fact_contrast()
         return contrast.d, contrast.g
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """What one model answered to the facts of a set under one attack."""
+
+    said: Mapping[str, str]
+    drawn: Mapping[str, bytes]
+    known: Mapping[str, FloatArray]
+    """Metric to K [facts]."""
+    tokens: Mapping[str, Mapping[str, Sequence[float]]]
+    notes: str | None
+    seeds: int
 
 
 @dataclass(frozen=True)

@@ -259,11 +259,12 @@
     const sides = state.columns.map((column, place) => {
       const text = make("span", { className: "up" });
       const attack = page.attacks[column.attack];
-      if (state.show === "all") {
-        text.append(make("b", {}, arm(column.arm).short));
-        if (column.first) text.append(" ", said(attack.label));
-      } else text.append(said(attack.label));
-      const part = headCell(place + 2, "k", text, `${attack.plain}: ${title(column)}. Sort`);
+      if (state.show === "all") text.append(make("b", {}, `${arm(column.arm).short} `));
+      if (state.show !== "all" || column.first) {
+        const [name, ...level_] = attack.label.split(" ");
+        text.append(said(name), said(level_.join(" "), "said unit"));
+      }
+      const part = headCell(place + 2, "num", text, `${attack.plain}: ${title(column)}. Sort`);
       part.classList.toggle("first", column.first);
       return part;
     });
@@ -296,7 +297,7 @@
     const part = make("div", {
       role: "gridcell",
       tabIndex: -1,
-      className: `cell k ${absent ? "absent" : `h${level(number)}`}${leaked ? " leak" : ""}${column.first ? " first" : ""}`,
+      className: `cell num ${absent ? "absent" : `h${level(number)}`}${leaked ? " leak" : ""}${column.first ? " first" : ""}`,
       aria: { label: `${title(column)}: ${whole(number)}${leaked ? ", leaks" : ""}` },
     });
     part.append(leaked ? `\u25c6${short(number)}` : short(number));
@@ -556,8 +557,8 @@
   function readPrompt(fact) {
     const read = facts.read;
     if (read?.fact === fact) return [said(read.text), " ", make("span", { className: "cut" }, "(as the original reads it)")];
-    const kept = read ? [" The first of this set was: ", said(read.text)] : [];
-    return [missing("not kept in the evidence for this fact."), ...kept];
+    const kept = read ? [" The original read the first fact of this set as: ", said(read.text)] : [];
+    return [missing("Not kept in the evidence for this fact."), ...kept];
   }
 
   function toldOf(attack, fact) {
