@@ -1,4 +1,4 @@
-"""Page of an audit's evidence: facts by attacks by models, and what lies behind each number."""
+"""Page of an audit's evidence: facts by attacks by models."""
 
 import json
 
@@ -40,7 +40,10 @@ def evidence_script() -> Markup:
 
 
 def _embedded(index: EvidenceIndex, data: EvidenceData) -> Markup:
-    """Returns what the script begins with, as JSON that cannot end its element."""
+    """Returns what the script begins with, as JSON.
+
+    Nothing in it can end its element.
+    """
     attacks = [AttackId.parse(label) for label in index.attacks]
     as_is = [place for place, attack in enumerate(attacks) if attack.name == AS_IS]
     content = {

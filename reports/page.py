@@ -178,7 +178,7 @@ def _names(suffix: str) -> list[str]:
 
 
 def own(name: str) -> Markup:
-    """Returns a file of the templates' folder that goes into a page as it is.
+    """Returns a file of our own that goes into a page unescaped.
 
     Raises:
         ValueError: it holds what would end its own element.

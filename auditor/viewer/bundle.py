@@ -1,4 +1,4 @@
-"""A viewed folder as a static site, to be opened from a disk without a server."""
+"""A viewed folder as a static site that needs no server."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ PAGE = ".html"
 
 
 def write_bundle(root: Path, out: Path, progress: Progress) -> int:
-    """Write the certificates of a folder, and their evidence, as a static site.
+    """Write a folder's certificates and their evidence as a static site.
 
     Audits without a certificate are left out. A page that lies on a disk may read no other file,
     so data are scripts that hand over JSON; the page's policy runs those that its own script asks

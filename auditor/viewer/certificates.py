@@ -88,7 +88,7 @@ class Certificates:
         return [found for _, found in known.values() if found is not None]
 
     def read(self) -> Iterator[tuple[Path, Summary]]:
-        """Yield the certificates that were last found and could be read, with their files."""
+        """Yield the certificates that were last read, with their files."""
         for file, (_, found) in self._known.items():
             if isinstance(found, Summary):
                 yield file, found

@@ -1,4 +1,4 @@
-"""Evidence of an audit as data files of its page: facts by attacks by arms.
+"""Evidence of an audit: facts by attacks by arms, as data files.
 
 The page gets an index and, piece by piece, what it asks for: the facts of a set, K of all its facts
 under all attacks by one metric, and the answers to a few facts under one attack. All of it is read
@@ -129,7 +129,7 @@ class EvidenceView:
                     yield f"answers-{name}-{attack}-{first}"
 
     def file(self, name: str) -> bytes | None:
-        """Return a file as JSON in ASCII, or None if there is none of that name."""
+        """Return a file as ASCII JSON, or None if there is none."""
         match name.split("-"):
             case ["facts", set_name] if set_name in self.index.facts:
                 content = self._facts_file(set_name)  # type: ignore[arg-type]
@@ -160,7 +160,7 @@ class EvidenceView:
         return self.source.facts.named(name)
 
     def _said(self, text: str, limit: int) -> str:
-        """A text of a fact or of a model, fit to be shown."""
+        """A foreign text, fit to be shown."""
         own = text if self.source.redacted is None else self.source.redacted(text)
         if len(own) <= limit and own.isascii() and own.isprintable():
             return own  # as most are, and the long way takes a while for each letter
@@ -226,7 +226,7 @@ class EvidenceView:
         }
 
     def _answered(self, name: SetName, place: int, arm: Arm) -> "_Answered":
-        """What one model answered to all facts of a set under one attack; the last are kept."""
+        """Answers of a model to a set under an attack, kept awhile."""
         key = (name, place, arm)
         with self._lock:
             if key in self._last:
@@ -252,14 +252,14 @@ class EvidenceView:
         return found
 
     def _picture(self, content: bytes | None) -> str | None:
-        """A picture of the evidence as a data URI, if it is one that may be shown."""
+        """A picture as a data URI, if it may be shown."""
         if content is None or fault(content) is not None:
             return None
         shown = pixelated(content) if self.source.redacted else content
         return f"data:image/png;base64,{base64.b64encode(shown).decode()}"
 
     def _notes(self, key: str) -> str | None:
-        """What a job noted, as JSON; nothing of it where texts are redacted."""
+        """What a job noted, as JSON; nothing where texts are redacted."""
         if self.source.redacted:
             return None
         noted = self.source.store.notes(key)
@@ -280,7 +280,7 @@ class EvidenceView:
 
     @cached_property
     def _pictured(self) -> bool:
-        """Whether the first job that could be read, that without attack, holds pictures."""
+        """Whether the first job that could be read holds pictures."""
         for measured in self._rows:
             for key in (key for keys in measured.jobs.values() for key in keys):
                 rows = self.source.store.rows(key)
@@ -300,7 +300,7 @@ class EvidenceView:
         }
 
     def _by_fact(self, place: int, arm: Arm, name: SetName, metric: str) -> FloatArray | None:
-        """K of each fact of a set [facts], NaN where it was not measured; None if none was."""
+        """K of each fact [facts], NaN where absent; None if none was."""
         measured = self._rows[place]
         known = measured.table.knowledge(self.source.attacks[place].id, arm, name, metric)
         if not known:
@@ -313,7 +313,7 @@ class EvidenceView:
         return found
 
     def _known(self, place: int, arm: Arm, name: SetName, metric: str | None) -> FloatArray:
-        """K of each fact of a set [facts], NaN where it was not measured."""
+        """K of each fact [facts], NaN where it was not measured."""
         wanted = self._rows[place].metric if metric is None else metric
         found = None if wanted is None else self._by_fact(place, arm, name, wanted)
         return np.full(len(self._facts(name)), np.nan) if found is None else found
@@ -321,7 +321,7 @@ class EvidenceView:
     def _leaked(
         self, place: int, name: SetName, metric: str | None, known: Mapping[Arm, FloatArray]
     ) -> tuple[FloatArray, npt.NDArray[np.uint8]]:
-        """Return the baseline's K and whether a fact leaked, for each fact of a set.
+        """Return the baseline's K and whether it leaked, for each fact.
 
         It is told as the leak rate tells it, of facts to be forgotten alone.
         """
@@ -355,7 +355,7 @@ class EvidenceView:
     def _contrast(
         self, place: int, metric: str | None, null: NullFacts
     ) -> tuple[FloatArray, FloatArray] | None:
-        """Return d and g of each fact against what the models know of other facts."""
+        """Return d and g of each fact against the models' own null."""
         if metric is None:
             return None
         attack = self.source.attacks[place]
@@ -380,7 +380,7 @@ class EvidenceView:
 
 @dataclass(frozen=True)
 class _Answered:
-    """What one model answered to the facts of a set under one attack."""
+    """What one model answered to a set under one attack."""
 
     said: Mapping[str, str]
     drawn: Mapping[str, bytes]
@@ -434,7 +434,7 @@ def _measured(source: EvidenceSource, attack: MeasuredAttack) -> _Measured:
 
 
 def _listed(source: EvidenceSource, key: str) -> str:
-    """Return a job's key, if the store holds what the certificate lists under it.
+    """Return a job's key, if its evidence is what the certificate lists.
 
     Raises:
         EvidenceChangedError: It does not.

@@ -1,4 +1,4 @@
-"""Pages of evidence of a folder: each found by its id, and kept while it is looked at."""
+"""Views of evidence of a folder, by the pages that show them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +62,7 @@ class EvidencePages:
     def of_audit(
         self, store: str, entry: str, root: Path, *, redacted: bool, again: bool
     ) -> EvidenceView | None:
-        """Return the view of the newest audit of a ledger's entry, or None if there is none.
+        """Return the view of a ledger's newest audit, or None.
 
         Args:
             store: Id of the store.

@@ -1,4 +1,4 @@
-"""Sources of a page of evidence: a certificate, or a ledger's entry, with its store."""
+"""Sources of evidence: a certificate, or a ledger's entry, with its store."""
 
 import secrets
 from collections.abc import Iterable, Mapping
@@ -81,7 +81,7 @@ def of_certificate(certificate: Certificate, store: EvidenceStore) -> EvidenceSo
 
 
 def of_run(run: AuditRun, store: EvidenceStore, *, redacted: bool) -> EvidenceSource:
-    """Return the source of the page of an audit that a ledger names.
+    """Return the source of an audit that a ledger names.
 
     Args:
         run: The audit; it may be under way.
@@ -118,7 +118,7 @@ def of_run(run: AuditRun, store: EvidenceStore, *, redacted: bool) -> EvidenceSo
 def _asked_of_forget(
     done: Mapping[str, Mapping[str, tuple[str, ...]]], store: EvidenceStore
 ) -> Mapping[str, object]:
-    """Return what a job was asked whose arm is asked the forget set itself."""
+    """Return what a job about the forget set itself was asked."""
     for by_arm in done.values():
         for arm, keys in by_arm.items():
             if keys and not Arm(arm).world:

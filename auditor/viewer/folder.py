@@ -104,7 +104,7 @@ class Folder:
 
 
 def evidence_folder(folder: Folder, certificate: Path) -> Path | None:
-    """Return the folder of a certificate's evidence, if it is in the viewed folder."""
+    """Return a certificate's evidence folder, if it is in the viewed one."""
     found = evidence_beside(certificate)
     if found is None or not (found / "jobs").is_dir():
         return None

@@ -100,7 +100,7 @@ class StoreView:
             yield found if isinstance(found, Unreadable) else self._progress(log, found)
 
     def newest(self, entry: str) -> AuditRun | None:
-        """Return the audit of a ledger that began last, or None if there is no such ledger.
+        """Return a ledger's last audit, or None if there is none.
 
         Args:
             entry: Id of the ledger.

@@ -178,7 +178,7 @@ class Viewer(ThreadingHTTPServer):
     def _evidence(
         self, found: EvidenceView | str | None, certificate: str | None, file: Sequence[str]
     ) -> Answer | None:
-        """Answer with a page of evidence, or with one of its data files."""
+        """Answer with a page of evidence, or one of its data files."""
         if isinstance(found, str):
             return self.notice(HTTPStatus.NOT_FOUND, found)
         if found is None or len(file) > 1:

@@ -56,7 +56,7 @@ def token_log_probabilities(
 
 
 def _kept(store: EvidenceStore, key: str) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
-    """Yield the arrays of a job, then those of the searches on its own model."""
+    """Yield arrays of a job, then of searches on its own model."""
     yield store.arrays(key)
     for pooled in store.identity(key).get("pool", ()):
         if pooled.get("own") and store.has(pooled["key"]):
