@@ -3,6 +3,8 @@
 The only scripts are our own; the page needs no network, and all text in it is escaped.
 """
 
+from typing import TYPE_CHECKING
+
 from auditor.certificate.schema import Certificate
 from auditor.report import REPORTS, Report, Signatures
 from reports.audit_checks import audit_checks
@@ -15,10 +17,18 @@ from reports.signatures import signature_state
 from reports.summary import summary
 from reports.threats import threats
 
+if TYPE_CHECKING:  # a page by itself needs nothing of the viewer
+    from auditor.viewer.pages import Beside
+
 
 def render(certificate: Certificate, signatures: Signatures | None = None) -> str:
     """Return the page. Equal arguments give equal text, byte for byte."""
     return _drawn("certificate.html.j2", certificate, signatures)
+
+
+def render_beside(certificate: Certificate, signatures: Signatures | None, beside: "Beside") -> str:
+    """Return the page with links to what lies beside it."""
+    return _drawn("certificate.html.j2", certificate, signatures, beside=beside)
 
 
 def render_full(certificate: Certificate, signatures: Signatures | None = None) -> str:
@@ -37,6 +47,7 @@ def _drawn(
     signatures: Signatures | None,
     *,
     full: bool = False,
+    beside: "Beside | None" = None,
 ) -> str:
     rows = attack_views(certificate)
     told = [] if template == "summary.html.j2" else rows
@@ -46,6 +57,7 @@ def _drawn(
         .render(
             plots=plots(certificate, told, shown=front_views(rows)),
             **content(certificate, signatures, full=full),
+            beside=beside,
         )
     )
 

@@ -10,6 +10,8 @@ from auditor.viewer.pages import PAGES, Pages
 from auditor.viewer.progress import AuditProgress, Count
 from reports import number_format
 from reports.arms import in_order
+from reports.evidence import evidence, evidence_script
+from reports.html import render_beside
 from reports.page import environment, script, script_hash, stylesheet
 
 REFRESH = 5
@@ -52,11 +54,17 @@ class AuditView:
     """For each failure: when it happened, what was said, and which jobs it concerns."""
 
 
-def overview(content: Overview) -> str:
-    """Returns the first page."""
+def overview(content: Overview, suffix: str = "") -> str:
+    """Returns the first page.
+
+    Args:
+        content: what it shows.
+        suffix: what the addresses of other pages end with.
+    """
     return _drawn(
         "overview.html.j2",
         content=content,
+        suffix=suffix,
         at=_moment(content.at),
         under_way=[_view(audit, content.at) for audit in content.under_way],
         finished=[_view(audit, content.at) for audit in content.finished],
@@ -150,4 +158,14 @@ def _drawn(template: str, **content: object) -> str:
     return page.render(stylesheet=stylesheet(), **content)
 
 
-PAGES.register("html")(Pages(overview, audits, notice, script_hash(script())))
+PAGES.register("html")(
+    Pages(
+        overview=overview,
+        audits=audits,
+        certificate=render_beside,
+        evidence=evidence,
+        notice=notice,
+        script_source=script_hash(script()),
+        evidence_source=script_hash(evidence_script()),
+    )
+)

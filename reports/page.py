@@ -144,13 +144,13 @@ def stylesheet() -> Markup:
 
     They go into the page unescaped.
     """
-    return Markup("\n").join(_own(name) for name in _names(".css"))
+    return Markup("\n").join(own(name) for name in _names(".css"))
 
 
 @cache
 def script() -> Markup:
     """Returns our own script, which goes into the page as it is."""
-    return _own("search.js")
+    return own("search.js")
 
 
 def script_hash(text: str) -> str:
@@ -177,8 +177,13 @@ def _names(suffix: str) -> list[str]:
     return sorted(file.name for file in folder.iterdir() if file.name.endswith(suffix))
 
 
-def _own(name: str) -> Markup:
-    text = files("reports").joinpath("templates", name).read_text(encoding="utf-8")
+def own(name: str) -> Markup:
+    """Returns a file of our own that goes into a page unescaped.
+
+    Raises:
+        ValueError: it holds what would end its own element.
+    """
+    text = files("reports").joinpath("templates", *name.split("/")).read_text(encoding="utf-8")
     if "</" in text or "<!--" in text:
         raise ValueError(f"{name} would end its own element")
     return Markup(text)  # noqa: S704 - a file of this package

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import click
 
-from auditor.cli.console import ERR, OUT
+from auditor.cli.console import ERR, OUT, next_step
+from auditor.cli.options import quiet_option
+from auditor.cli.progress import chosen_progress
 from auditor.core.errors import AuditorError
+from auditor.core.progress import Progress
 
 
 @click.command("view")
@@ -32,12 +35,24 @@ from auditor.core.errors import AuditorError
     default=None,
     help="Open the page in a browser.  [default: open, if this is a terminal]",
 )
-def command(folder: Path, port: int, opens: bool | None) -> None:
-    """Show certificates and running audits in a browser.
+@click.option(
+    "--bundle",
+    metavar="SITE",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Write a static site of the certificates and their evidence into this new folder instead.",
+)
+@quiet_option
+def command(folder: Path, port: int, opens: bool | None, bundle: Path | None, quiet: bool) -> None:
+    """Show certificates, evidence and running audits in a browser.
 
     The page is for this machine and for whoever has its address, which holds a random token;
     nothing in DIR is written. It is read again at every request. Ctrl-C ends it (exit code 0).
+    With --bundle nothing is served: the site can be opened from a disk, by whoever has it.
     """
+    if bundle is not None:
+        _write_bundle(folder, bundle, chosen_progress(quiet))
+        return
     from auditor.viewer.server import Viewer
 
     try:
@@ -56,6 +71,15 @@ def command(folder: Path, port: int, opens: bool | None) -> None:
             viewer.serve_forever()
         except KeyboardInterrupt:
             OUT.print("ended", highlight=False)
+
+
+def _write_bundle(folder: Path, site: Path, progress: Progress) -> None:
+    from auditor.viewer.bundle import write_bundle
+
+    count = write_bundle(folder, site, progress)
+    certificates = f"{count} certificate{'' if count == 1 else 's'}"
+    OUT.print(f"{certificates} and what evidence there is, in {site}", highlight=False)
+    next_step(f"open {site / 'index.html'}; whoever has the folder can read all of it.")
 
 
 def _open(address: str, private: Path) -> None:

@@ -1,6 +1,6 @@
 """The certificates of a folder, each in a line."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from auditor.core.reading import DOCUMENT, parse_json, read_regular
 from auditor.core.text_safety import encodable
 from auditor.report import Signatures
 from auditor.signing.reading import read
-from auditor.viewer.folder import Folder, Stamp
+from auditor.viewer.folder import Folder, Stamp, evidence_folder
 
 _MARKS = (b'"schema_version"', b'"payloadType"')
 """Bytes of which one is in every certificate, and in every envelope around one."""
@@ -46,6 +46,10 @@ class Summary(BaseModel):
     """When the certificate expires, or the first of its waivers."""
     keys: tuple[str, ...]
     """Ids of the keys that are said to have signed it; no signature was checked."""
+    evidence: bool
+    """Whether its evidence is in the folder."""
+    redacted: bool
+    """Whether digests stand in the place of its texts."""
 
 
 class Unreadable(BaseModel):
@@ -83,6 +87,12 @@ class Certificates:
         self._known = known  # of files that are gone, nothing is kept
         return [found for _, found in known.values() if found is not None]
 
+    def read(self) -> Iterator[tuple[Path, Summary]]:
+        """Yield the certificates that were last read, with their files."""
+        for file, (_, found) in self._known.items():
+            if isinstance(found, Summary):
+                yield file, found
+
     def _summary(self, file: Path, stamp: Stamp) -> Summary | Unreadable | None:
         if stamp.size > DOCUMENT:
             named = file.name in _NAMES
@@ -113,6 +123,8 @@ class Certificates:
             issued=certificate.timing.issued,
             holds_until=holds_until(certificate),
             keys=() if signatures is None else signatures.keys,
+            evidence=evidence_folder(self._folder, file) is not None,
+            redacted=certificate.redaction != "none",
         )
 
     def _unreadable(self, file: Path, why: str) -> Unreadable:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from auditor.certificate.files import evidence_beside
 from auditor.core.text_safety import path_text
 
 DEPTH = 6
@@ -100,3 +101,11 @@ class Folder:
         """
         name = os.fsencode(path.relative_to(self.root))
         return hashlib.sha256(name).hexdigest()[:ID_DIGITS]
+
+
+def evidence_folder(folder: Folder, certificate: Path) -> Path | None:
+    """Return a certificate's evidence folder, if it is in the viewed one."""
+    found = evidence_beside(certificate)
+    if found is None or not (found / "jobs").is_dir():
+        return None
+    return found if found.resolve().is_relative_to(folder.root) else None

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from auditor.core.text_safety import encodable
 from auditor.viewer.certificates import Certificates, Summary, Unreadable
-from auditor.viewer.folder import Folder
+from auditor.viewer.folder import Folder, evidence_folder
 from auditor.viewer.progress import AuditProgress, StoreView
 
 
@@ -67,6 +67,26 @@ class Library:
                     readable = any(isinstance(p, Summary) and p.id == identifier for p in found)
                     return file if readable else None
         return None
+
+    def store_folder(self, identifier: str) -> Path | None:
+        """The folder of a store that is there."""
+        with self._lock:
+            _, stores = self.folder.walk()
+        return next((s for s in stores if self.folder.identifier(s) == identifier), None)
+
+    def redacted_in(self, store: Path) -> bool:
+        """Whether a certificate that rests on a store's evidence is redacted.
+
+        Whoever redacted it does not want the texts shown, so pages about the store alone show
+        none.
+        """
+        with self._lock:
+            files, _ = self.folder.walk()
+            self._certificates.among(files)
+            return any(
+                found.redacted and evidence_folder(self.folder, file) == store
+                for file, found in self._certificates.read()
+            )
 
     def audits(self, store: str, entry: str) -> tuple[AuditProgress, ...]:
         """Return the audits of one model on one forget set, newest first.

@@ -96,20 +96,37 @@ class StoreView:
 
         Events that cannot be read are yielded too.
         """
+        for log, found in self._found():
+            yield found if isinstance(found, Unreadable) else self._progress(log, found)
+
+    def newest(self, entry: str) -> AuditRun | None:
+        """Return a ledger's last audit, or None if there is none.
+
+        Args:
+            entry: Id of the ledger.
+        """
+        runs = [
+            found
+            for log, found in self._found()
+            if isinstance(found, AuditRun) and self._folder.identifier(log) == entry
+        ]
+        return runs[-1] if runs else None
+
+    def _found(self) -> Iterator[tuple[Path, AuditRun | Unreadable]]:
         for log in self._logs():
             events: list[AnyEvent] = []
             for file in self._events(log):
                 try:
                     events += read_events(self._folder.name(file), read_regular(file))
                 except (AuditorError, OSError) as error:
-                    yield self._unreadable(file, error)
+                    yield log, self._unreadable(file, error)
             try:
                 runs = runs_of(events)
             except AuditorError as error:
-                yield self._unreadable(log, error)
+                yield log, self._unreadable(log, error)
                 continue
             for run in runs:
-                yield self._progress(log, run)
+                yield log, run
 
     def _logs(self) -> list[Path]:
         """Return the folder of each ledger.

@@ -9,6 +9,7 @@ or framed by another origin.
 import secrets
 import sys
 import traceback
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,12 +17,14 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
+from auditor.core.errors import AuditorError
 from auditor.core.reading import read_regular
-from auditor.report import REPORTS
 from auditor.viewer.certificates import read_signed
-from auditor.viewer.folder import Stamp
+from auditor.viewer.evidence import EvidenceView
+from auditor.viewer.evidence_pages import EvidencePages
+from auditor.viewer.folder import Stamp, evidence_folder
 from auditor.viewer.overview import Library
-from auditor.viewer.pages import PAGES
+from auditor.viewer.pages import PAGES, Beside, EvidenceData
 
 HOST = "127.0.0.1"
 PATIENCE = 10.0
@@ -37,6 +40,8 @@ _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
+_DATA = "connect-src 'self'"
+"""What a page of evidence may do besides: ask this server for its data."""
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -54,6 +59,8 @@ class Answer(NamedTuple):
     content: bytes
     kind: str = _HTML
     script_source: str | None = None
+    reads: bool = False
+    """Whether its script may ask this server for data."""
 
 
 class Viewer(ThreadingHTTPServer):
@@ -75,6 +82,7 @@ class Viewer(ThreadingHTTPServer):
         self.token = secrets.token_urlsafe(32)
         self.library = Library(root)
         self._pages = PAGES.get("html")
+        self._evidence_pages = EvidencePages(self.library.folder)
         self._drawn: dict[Path, tuple[Stamp, bytes]] = {}
         self._drawing = Lock()
         super().__init__((HOST, port), _Request)
@@ -104,7 +112,7 @@ class Viewer(ThreadingHTTPServer):
         match rest:
             case [""]:
                 overview = self.library.overview()
-                return Answer(HTTPStatus.OK, _encoded(self._pages.overview(overview)))
+                return Answer(HTTPStatus.OK, _encoded(self._pages.overview(overview, "")))
             case ["api", "overview.json"]:
                 data = self.library.overview().model_dump_json().encode()
                 return Answer(HTTPStatus.OK, data, _JSON)
@@ -112,6 +120,10 @@ class Viewer(ThreadingHTTPServer):
                 found = self._certificate(name)
             case ["audit", store, entry]:
                 found = self._audits(store, entry, refreshing=query != STILL)
+            case ["certificate", name, "evidence", *file]:
+                found = self._evidence(self._of_certificate(name), name, file)
+            case ["audit", store, entry, "evidence", *file]:
+                found = self._evidence(self._of_audit(store, entry, again=not file), None, file)
             case _:
                 found = None
         return found or self.notice(HTTPStatus.NOT_FOUND, "There is no such page, or no longer.")
@@ -130,11 +142,55 @@ class Viewer(ThreadingHTTPServer):
         with self._drawing:  # figures are drawn by one thread at a time
             held = self._drawn.pop(file, None)
             if held is None or held[0] != stamp:
-                held = (stamp, REPORTS.get("html").written(*read_signed(file)))
+                evidence = (
+                    f"{name}/evidence" if evidence_folder(self.library.folder, file) else None
+                )
+                beside = Beside("../", evidence=evidence)
+                page = self._pages.certificate(*read_signed(file), beside)
+                held = (stamp, _encoded(page))
             self._drawn[file] = held
             while len(self._drawn) > KEPT:
                 del self._drawn[next(iter(self._drawn))]
         return Answer(HTTPStatus.OK, held[1], script_source=self._pages.script_source)
+
+    def _of_certificate(self, name: str) -> EvidenceView | str | None:
+        """The evidence of a certificate; a sentence where it cannot be shown."""
+        file = self.library.certificate_file(name)
+        stamp = None if file is None else self.library.folder.stamp(file)
+        if file is None or stamp is None:
+            return None
+        try:
+            return self._evidence_pages.of_certificate(file, stamp, lambda: read_signed(file)[0])
+        except AuditorError as error:
+            return str(error)
+
+    def _of_audit(self, store: str, entry: str, *, again: bool) -> EvidenceView | str | None:
+        """The evidence of an audit that a ledger names."""
+        root = self.library.store_folder(store)
+        if root is None:
+            return None
+        redacted = self.library.redacted_in(root)
+        try:
+            return self._evidence_pages.of_audit(store, entry, root, redacted=redacted, again=again)
+        except AuditorError as error:
+            return str(error)
+
+    def _evidence(
+        self, found: EvidenceView | str | None, certificate: str | None, file: Sequence[str]
+    ) -> Answer | None:
+        """Answer with a page of evidence, or one of its data files."""
+        if isinstance(found, str):
+            return self.notice(HTTPStatus.NOT_FOUND, found)
+        if found is None or len(file) > 1:
+            return None
+        if not file:
+            up = "../../" if certificate is not None else "../../../"
+            beside = Beside(up, None if certificate is None else f"../{certificate}")
+            page = self._pages.evidence(found.index, beside, EvidenceData("evidence/", False))
+            source = self._pages.evidence_source
+            return Answer(HTTPStatus.OK, _encoded(page), script_source=source, reads=True)
+        content = found.file(file[0].removesuffix(".json")) if file[0].endswith(".json") else None
+        return None if content is None else Answer(HTTPStatus.OK, content, _JSON)
 
     def _audits(self, store: str, entry: str, *, refreshing: bool) -> Answer | None:
         audits = self.library.audits(store, entry)
@@ -183,6 +239,8 @@ class _Request(BaseHTTPRequestHandler):
         policy = _POLICY
         if answer.script_source is not None:
             policy += f"; script-src {answer.script_source}"
+        if answer.reads:
+            policy += f"; {_DATA}"
         self.send_response(answer.status)
         headers = {
             "Content-Type": answer.kind,
