@@ -42,8 +42,8 @@ PLAIN_NAMES: Mapping[str, str] = {
     "prompting/adversarial-prefix": "Asked with searched words in front",
     "prompting/ring-a-bell": "Asked with searched prompts",
     # relearning: what somebody does who can fine-tune the weights
-    "relearning/held-out-facts": "Fine-tuned for a moment on half of the facts, asked the others",
-    "relearning/same-facts": "Fine-tuned for a moment on the facts themselves",
+    "relearning/held-out-facts": "Fine-tuned on half the facts, asked the others",
+    "relearning/same-facts": "Fine-tuned briefly on the facts themselves",
     "relearning/benign": "Fine-tuned on other texts",
     "relearning/unet": "Fine-tuned on a few pictures",
     # whoever holds the weights, or the original as well
@@ -62,7 +62,7 @@ PLAIN_NAMES: Mapping[str, str] = {
     "probing/activation-patching": "With the original's inner states put in",
     "membership/likelihood": "Judged by how sure it is of each text",
     "membership/gradient-norm": "Judged by how strongly each text moves it",
-    "membership/neighbourhood": "Judged against texts that were changed a little",
+    "membership/neighbourhood": "Judged against texts changed a little",
     "membership/denoising-loss": "Judged by how well it cleans up each picture",
     "generation/null-inversion": "Drawn back from noise without a prompt",
 }

@@ -3,6 +3,8 @@
 import base64
 import importlib.util
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,8 @@ from auditor.certificate.files import write_certificate
 from auditor.cli.main import run
 from auditor.core.errors import AlteredError, MalformedError, ReplayedError, UntrustedError
 from auditor.signing.reading import read
+
+SAMPLE = Path(__file__).parents[3] / "docs" / "gallery" / "fail"
 
 pytestmark = pytest.mark.usefixtures("no_login")
 
@@ -57,18 +61,31 @@ def checked(bundle, identity):
     return open_bundle(bundle.read_bytes(), identity)
 
 
-def test_what_a_pipeline_signed_is_verified_under_its_identity(service, bundle, small, capsys):
+def test_what_a_pipeline_signed_is_opened_under_its_identity(service, bundle, small):
     identity = trusted(service)
     opened = checked(bundle, identity)
-    assert opened.certificate.certificate_id == small("FAIL").certificate_id
+    assert opened.certificate == small("FAIL")
     assert opened.keys == (f"{identity.name} (by {identity.issuer})",)
+    assert read(bundle) == (small("FAIL"), (identity.name,))
+
+
+def test_commands_verify_gate_and_render_a_bundle(service, tmp_path, capsys):
+    """Of a real audit, with its evidence beside it."""
+    shutil.copytree(SAMPLE / "evidence", tmp_path / "evidence")
+    file, signed = tmp_path / "certificate.json", str(tmp_path / "certificate.sigstore.json")
+    write_certificate(read(SAMPLE / "certificate.dsse.json")[0], file)
+    assert run(["sign", str(file), "--sigstore", "--trust-config", str(service)]) == 0
+    identity = trusted(service)
     named = ["--identity", identity.name, "--issuer", identity.issuer]
-    assert run(["verify", str(bundle), *named, "--trust-config", str(service)]) == 0
-    assert f"holds, by {identity.name}" in " ".join(capsys.readouterr().out.split())
-    assert read(bundle)[1] == (identity.name,)
-    page = bundle.with_name("page.html")
-    ask = ["render", str(bundle), *named, "--trust-config", str(service), "--out", str(page)]
-    assert run(ask) == 0
+    named += ["--trust-config", str(service)]
+    assert run(["verify", signed, *named]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"holds, by {identity.name}" in said
+    assert "follows from the evidence" in said
+    assert run(["gate", signed, *named, "--policy", "research"]) == 1
+    assert run(["gate", signed, "--identity", "m", *named[2:], "--policy", "research"]) == 12
+    page = tmp_path / "page.html"
+    assert run(["render", signed, *named, "--out", str(page)]) == 0
     assert "checked against what the maker" in " ".join(page.read_text().split())
 
 
