@@ -1834,8 +1834,8 @@ IN_SHORT: Mapping[str, Wording] = {
         "why."
     ),
     "nothing_known": (
-        "Without any attack, the original knows {original:number} of the facts on average, and "
-        "what never saw them {baseline:number}. Where nothing was known, nothing can be forgotten."
+        "Without any attack, the original knows {original:percent} of the facts on average, and "
+        "what never saw them {baseline:percent}. Where nothing was known, nothing can be forgotten."
     ),
     "what_would_decide": "To decide it: {what}",
 }

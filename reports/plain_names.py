@@ -24,6 +24,7 @@ PLAIN_NAMES: Mapping[str, str] = {
     "quantization/gptq 4-bit g128": "Converted to a 4-bit checkpoint (GPTQ)",
     "quantization/gptq": "Converted to a smaller checkpoint (GPTQ, {variant})",
     "quantization/awq": "Converted to a 4-bit checkpoint (AWQ)",
+    "quantization/gguf": "Converted to a file for desktops (GGUF, {variant})",
     "quantization/rtn": "With its weights rounded ({variant})",
     "quantization/unet": "With its weights rounded ({variant})",
     # prompting: what a user does who has nothing but a text field
@@ -48,6 +49,7 @@ PLAIN_NAMES: Mapping[str, str] = {
     "relearning/unet": "Fine-tuned on a few pictures",
     # whoever holds the weights, or the original as well
     "tampering/graft": "With the original's outer layers put in",
+    "tampering/routing": "With its experts chosen as the original does",
     "tampering/graft-blocks": "With some of the original's layers put in",
     "tampering/graft-pipeline": "With parts of the original's pipeline put in",
     "tampering/interpolation": "With its weights moved towards another model",

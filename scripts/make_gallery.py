@@ -36,6 +36,8 @@ COLOURS = 64
 """Colours of a picture, which keep its file small."""
 MARGIN = 12
 """Pixels that are left around a sheet."""
+CODE_SAMPLE = 4096
+"""Codes of rounded weights that are kept of a model, so that evidence stays small."""
 FEW_FACTS = 24
 """Facts of the audit that has too few."""
 
@@ -68,7 +70,10 @@ def samples(work: Path) -> Iterator[Sample]:
     short = {
         "profile": None,
         "attacks": [
-            {"attack": "quantization/bnb", "parameters": {"format": "nf4"}},
+            {
+                "attack": "quantization/bnb",
+                "parameters": {"format": "nf4", "code_sample": CODE_SAMPLE},
+            },
             {"attack": "prompting/prefill"},
         ],
         "policy": {
@@ -124,8 +129,33 @@ def samples(work: Path) -> Iterator[Sample]:
         },
     )
     drawing = about("Shapes painter 2", "RECE", "the concept of a circle")
-    plan = world_plan(shapes, "rece", ("retrained-0", "retrained-1"))
-    yield Sample("text-to-image", "FAIL", _described(plan, drawing))
+    plan = world_plan(shapes, "rece", ("retrained-0",)).model_dump(mode="json", exclude_unset=True)
+    searched = next(
+        one for one in plan["attacks"] if one["attack"] == "prompting/concept-inversion"
+    )
+    yield Sample(
+        "text-to-image",
+        "FAIL",
+        plan
+        | {
+            "about": drawing,
+            "profile": None,
+            "attacks": [
+                {"attack": "prompting/synonyms"},
+                {"attack": "quantization/unet", "parameters": {"format": "nf4"}},
+                searched,
+            ],
+            "policy": {
+                "name": "sample",
+                "mandatory": [
+                    "none/as-is",
+                    "prompting/synonyms given paraphrases",
+                    "quantization/unet nf4",
+                    "prompting/concept-inversion 1 vector",
+                ],
+            },
+        },
+    )
 
 
 def _described(plan: AuditPlan, about: Mapping[str, str]) -> AuditPlan:
@@ -150,7 +180,7 @@ def make_certificates(work: Path) -> None:
     secret.unlink()
     for sample in samples(work):
         out = work / sample.name
-        store = out / EVIDENCE if sample.with_evidence else work / EVIDENCE
+        store = out / EVIDENCE
         done = auditor.audit(
             sample.plan, out=out, store=store, reports=(), progress=LogProgress()
         ).certificate
