@@ -30,9 +30,9 @@ from reports.pdf import headless
 
 GALLERY = Path(__file__).parents[1] / "docs" / "gallery"
 ENVELOPE, PICTURE, PUBLIC_KEY = "certificate.dsse.json", "sheet.png", "auditor.pub.pem"
-WIDTH, HEIGHT = 860, 1600
+WIDTH, HEIGHT = 1000, 2200
 """Window of the browser in CSS pixels; the picture is cut to the sheet."""
-COLOURS = 64
+COLOURS = 256
 """Colours of a picture, which keep its file small."""
 MARGIN = 12
 """Pixels that are left around a sheet."""
@@ -219,7 +219,9 @@ def _drawn(page: bytes) -> bytes:
     bottom = (ImageChops.difference(picture, ground).getbbox() or (0, 0, 0, picture.height))[3]
     sheet = picture.crop((0, 0, picture.width, min(bottom + MARGIN, picture.height)))
     written = io.BytesIO()
-    sheet.quantize(COLOURS, dither=Image.Dither.NONE).save(written, "PNG", optimize=True)
+    sheet.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
+        written, "PNG", optimize=True
+    )
     return written.getvalue()
 
 
