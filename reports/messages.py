@@ -1829,10 +1829,13 @@ IN_SHORT: Mapping[str, Wording] = {
     "unavailable": "{how}: not known, because it was not run ({why}).",
     "not_run": "{attacks:attack that counts has|attacks that count have} no result: {labels}.",
     "others_within": "Under {attacks:further attack|further attacks}, it stays within the margin.",
-    "others_open": "{attacks:further attack is|further attacks are} open; the table says why.",
+    "others_open": (
+        "{attacks:further attack does|further attacks do} not show that it is gone; the table says "
+        "why."
+    ),
     "nothing_known": (
-        "Without any attack, the original knows {original:number} of the facts on average, and "
-        "what never saw them {baseline:number}. Where nothing was known, nothing can be forgotten."
+        "Without any attack, the original knows {original:percent} of the facts on average, and "
+        "what never saw them {baseline:percent}. Where nothing was known, nothing can be forgotten."
     ),
     "what_would_decide": "To decide it: {what}",
 }

@@ -109,6 +109,7 @@ def environment() -> Environment:
         PRINTED=PRINTED,
         PICTURE=messages.PICTURE,
         AS_STATED=messages.AS_STATED,
+        ABOUT_NAMES=messages.ABOUT_NAMES,
         NAMED=NAMED,
     )
     return page

@@ -26,6 +26,27 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> by
     Raises:
         AuditorError: There is no browser that prints, or it did not.
     """
+    with tempfile.TemporaryDirectory() as folder:
+        page, printed = Path(folder, "certificate.html"), Path(folder, "certificate.pdf")
+        options = ("--no-pdf-header-footer", f"--print-to-pdf={printed}")
+        command = headless(Path(folder, "profile"), *options)
+        page.write_text(render_page(certificate, signatures), encoding="utf-8")
+        _print(command, page, printed)
+        return printed.read_bytes()
+
+
+def headless(profile: Path, *options: str) -> list[str]:
+    """Return the command of a browser without a window.
+
+    It asks for nothing from elsewhere.
+
+    Args:
+        profile: Folder of the browser's own files.
+        options: What it is to do with the page that follows the command.
+
+    Raises:
+        AuditorError: There is no such browser.
+    """
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         raise AuditorError(
@@ -33,39 +54,34 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> by
             "`apt-get install chromium`), or render the page (`--as html`, or `--as summary` for "
             "one sheet) and print that with any browser."
         )
-    with tempfile.TemporaryDirectory() as folder:
-        page, printed = Path(folder, "certificate.html"), Path(folder, "certificate.pdf")
-        page.write_text(render_page(certificate, signatures), encoding="utf-8")
-        _print(browser, page, printed, Path(folder, "profile"))
-        return printed.read_bytes()
-
-
-def _print(browser: str, page: Path, printed: Path, profile: Path) -> None:
-    """Print a page, which asks for nothing from elsewhere.
-
-    Raises:
-        AuditorError: The browser did not print it.
-    """
     command = [
         browser,
         *("--headless", "--disable-gpu", "--no-first-run", "--disable-sync"),
         *("--disable-background-networking", "--disable-component-update"),
-        "--no-pdf-header-footer",
         f"--user-data-dir={profile}",
-        f"--print-to-pdf={printed}",
+        *options,
     ]
     if hasattr(os, "geteuid") and os.geteuid() == 0:  # its sandbox does not start for root
         command.append("--no-sandbox")
+    return command
+
+
+def _print(command: list[str], page: Path, printed: Path) -> None:
+    """Print a page.
+
+    Raises:
+        AuditorError: The browser did not print it.
+    """
     try:
         done = subprocess.run(
             [*command, page.as_uri()], capture_output=True, timeout=PATIENCE, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise AuditorError(f"{browser} did not print the page: {error}") from error
+        raise AuditorError(f"{command[0]} did not print the page: {error}") from error
     if not printed.is_file():
         said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
         raise AuditorError(
-            f"{browser} did not print the page (exit code {done.returncode}): {' '.join(said)}"
+            f"{command[0]} did not print the page (exit code {done.returncode}): {' '.join(said)}"
         )
 
 

@@ -24,7 +24,7 @@ PLAIN_NAMES: Mapping[str, str] = {
     "quantization/gptq 4-bit g128": "Converted to a 4-bit checkpoint (GPTQ)",
     "quantization/gptq": "Converted to a smaller checkpoint (GPTQ, {variant})",
     "quantization/awq": "Converted to a 4-bit checkpoint (AWQ)",
-    "quantization/gguf": "Converted to a smaller file for llama.cpp ({variant})",
+    "quantization/gguf": "Converted to a file for desktops (GGUF, {variant})",
     "quantization/rtn": "With its weights rounded ({variant})",
     "quantization/unet": "With its weights rounded ({variant})",
     # prompting: what a user does who has nothing but a text field
@@ -43,8 +43,8 @@ PLAIN_NAMES: Mapping[str, str] = {
     "prompting/adversarial-prefix": "Asked with searched words in front",
     "prompting/ring-a-bell": "Asked with searched prompts",
     # relearning: what somebody does who can fine-tune the weights
-    "relearning/held-out-facts": "Fine-tuned for a moment on half of the facts, asked the others",
-    "relearning/same-facts": "Fine-tuned for a moment on the facts themselves",
+    "relearning/held-out-facts": "Fine-tuned on half the facts, asked the others",
+    "relearning/same-facts": "Fine-tuned briefly on the facts themselves",
     "relearning/benign": "Fine-tuned on other texts",
     "relearning/unet": "Fine-tuned on a few pictures",
     # whoever holds the weights, or the original as well
@@ -64,7 +64,7 @@ PLAIN_NAMES: Mapping[str, str] = {
     "probing/activation-patching": "With the original's inner states put in",
     "membership/likelihood": "Judged by how sure it is of each text",
     "membership/gradient-norm": "Judged by how strongly each text moves it",
-    "membership/neighbourhood": "Judged against texts that were changed a little",
+    "membership/neighbourhood": "Judged against texts changed a little",
     "membership/denoising-loss": "Judged by how well it cleans up each picture",
     "generation/null-inversion": "Drawn back from noise without a prompt",
 }

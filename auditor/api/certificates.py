@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from auditor.certificate.files import EVIDENCE, evidence_beside
 from auditor.certificate.schema import Certificate
 from auditor.core.arms import Arm
-from auditor.core.errors import EvidenceChangedError
+from auditor.core.errors import AuditorError, EvidenceChangedError
 from auditor.core.progress import Progress, SilentProgress
 from auditor.core.reading import read_regular
 from auditor.engine.expansion import default_labels
 from auditor.policy import Policy, check_expired, load_policy
 from auditor.signing.envelope import open_envelope
+from auditor.signing.keyless import Identity, open_bundle
 from auditor.signing.keys import load_public_key
 from auditor.signing.reading import read
 from auditor.store.base import EvidenceStore
@@ -88,18 +89,32 @@ def load_certificate(path: str | Path) -> Certificate:
     return read(Path(path))[0]
 
 
-def load_signed(path: str | Path, keys: Sequence[str | Path] = (), threshold: int = 1) -> Signed:
-    """Read a certificate, and check its signatures where keys are given.
+def load_signed(
+    path: str | Path,
+    keys: Sequence[str | Path] = (),
+    threshold: int = 1,
+    identity: Identity | None = None,
+) -> Signed:
+    """Read a certificate, and check its signatures where keys or an identity are given.
 
     Args:
-        path: A certificate or a signed envelope.
+        path: A certificate, a signed envelope or a Sigstore bundle.
         keys: Public keys (PEM files) that are trusted.
         threshold: How many of them must have signed.
+        identity: Whose keyless signature counts.
 
     Raises:
         AuditorError: A signature does not hold; each way has an exit code of its own.
     """
     file = Path(path)
+    if identity is not None:
+        if keys:
+            raise AuditorError(
+                "keys and an identity are given; an envelope is signed with keys, a Sigstore "
+                "bundle under an identity."
+            )
+        bundle = open_bundle(read_regular(file), identity, str(file))
+        return Signed(bundle.certificate, bundle.keys, bundle.keys)
     if not keys:
         certificate, claimed = read(file)
         return Signed(certificate, None, claimed)
@@ -132,6 +147,7 @@ def verify(
     *,
     keys: Sequence[str | Path] = (),
     threshold: int = 1,
+    identity: Identity | None = None,
     store: str | Path | None = None,
     models: Mapping[str, str | Path] | Sequence[str] = (),
     require_evidence: bool = False,
@@ -142,9 +158,10 @@ def verify(
     The verdict and every figure are worked out again from the evidence.
 
     Args:
-        path: A certificate or a signed envelope.
+        path: A certificate, a signed envelope or a Sigstore bundle.
         keys: Public keys (PEM files) that are trusted; without any, signatures are not checked.
         threshold: How many of them must have signed.
+        identity: Whose keyless signature counts, of a Sigstore bundle; in place of keys.
         store: Folder or URL of the evidence, by default the one that `evidence_beside` finds; where
             there is none, the evidence is not checked, and the result says so.
         models: Arm to a folder that should hold the audited model; or ``ARM=DIR`` texts, where
@@ -155,7 +172,7 @@ def verify(
     Raises:
         AuditorError: Something does not hold; each way has an exit code of its own.
     """
-    signed = load_signed(path, keys, threshold)
+    signed = load_signed(path, keys, threshold, identity)
     certificate = signed.certificate
     check_expired_certificate(certificate, datetime.now(UTC))
     check_false_arms(certificate)
@@ -200,6 +217,7 @@ def gate(
     *,
     keys: Sequence[str | Path] = (),
     threshold: int = 1,
+    identity: Identity | None = None,
     store: str | Path | None = None,
 ) -> GateResult:
     """Decide again under a policy, from stored evidence and without any model.
@@ -209,6 +227,7 @@ def gate(
         policy: A policy, the name of a ready-made one, or a policy file.
         keys: Public keys (PEM files) that are trusted; without any, signatures are not checked.
         threshold: How many of them must have signed.
+        identity: Whose keyless signature counts, of a Sigstore bundle; in place of keys.
         store: Folder or URL of the evidence, by default the one that `evidence_beside` finds.
 
     Raises:
@@ -217,7 +236,7 @@ def gate(
     now = datetime.now(UTC)
     demanded = policy if isinstance(policy, Policy) else load_policy(str(policy))
     check_expired(demanded, now.date())
-    signed = load_signed(path, keys, threshold)
+    signed = load_signed(path, keys, threshold, identity)
     check_expired_certificate(signed.certificate, now, demanded.valid_days)
     held = open_evidence(path, store)
     default: tuple[str, ...] = ()

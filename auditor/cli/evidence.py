@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from auditor.cli.options import place
 from auditor.core.errors import AuditorError
+
+if TYPE_CHECKING:
+    from auditor.signing.keyless import Identity
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -26,8 +29,20 @@ unsigned_option = click.option(
 
 
 def key_options(command: Command) -> Command:
-    """Trusted keys, and how many of them must have signed."""
+    """Trusted keys, how many of them must have signed, or a trusted identity."""
     for decorate in (
+        click.option(
+            "--trust-config",
+            type=Path,
+            metavar="FILE",
+            help="Root of trust of another Sigstore service than the public one.",
+        ),
+        click.option("--issuer", metavar="URL", help="Who must vouch for the identity."),
+        click.option(
+            "--identity",
+            metavar="NAME",
+            help="Who must have signed a Sigstore bundle; needs the extra sigstore.",
+        ),
         click.option(
             "--threshold",
             type=click.IntRange(min=1),
@@ -47,14 +62,32 @@ def key_options(command: Command) -> Command:
     return command
 
 
-def check_trust(keys: Sequence[Path], unsigned: bool) -> None:
-    """Refuse a check that names no key unless told so.
+def identity_of(name: str | None, issuer: str | None, trust: Path | None) -> "Identity | None":
+    """Return the identity that is trusted, None where none is named.
+
+    Raises:
+        AuditorError: Only a part of it is given.
+    """
+    from auditor.signing.keyless import Identity
+
+    if name is None and issuer is None and trust is None:
+        return None
+    if name is None or issuer is None:
+        raise AuditorError(
+            "--identity and --issuer belong together: who signed, and who says that it was they."
+        )
+    return Identity(name, issuer, trust)
+
+
+def check_trust(keys: Sequence[Path], unsigned: bool, identity: "Identity | None" = None) -> None:
+    """Refuse a check that names no signer unless told so.
 
     Raises:
         AuditorError: Neither is given, or both are.
     """
-    if bool(keys) == unsigned:
+    if bool(keys or identity) == unsigned:
         raise AuditorError(
-            "give the public key that you trust (--key), or --unsigned to check a certificate that "
-            "nobody signed. A key that comes with a certificate proves nothing."
+            "give the public key that you trust (--key), or --identity and --issuer of a Sigstore "
+            "bundle, or --unsigned to check a certificate that nobody signed. A key that comes "
+            "with a certificate proves nothing."
         )

@@ -9,7 +9,13 @@ from pathlib import Path
 import click
 
 from auditor.cli.console import OUT, foreign, next_step, print_verdict
-from auditor.cli.evidence import check_trust, evidence_option, key_options, unsigned_option
+from auditor.cli.evidence import (
+    check_trust,
+    evidence_option,
+    identity_of,
+    key_options,
+    unsigned_option,
+)
 from auditor.cli.options import json_option
 from auditor.policy import is_ready_made
 
@@ -35,20 +41,31 @@ def command(
     evidence: str | Path | None,
     keys: tuple[Path, ...],
     threshold: int,
+    identity: str | None,
+    issuer: str | None,
+    trust_config: Path | None,
     unsigned: bool,
     as_json: bool,
 ) -> int:
     """Decide again under a policy, from the stored evidence.
 
-    No model is needed. CERT is a certificate or a signed envelope. With --key its signatures are
-    checked first; one that nobody signed is read with --unsigned only. The exit code is that of
-    the verdict: 0 PASS, 1 FAIL, 3 INCONCLUSIVE or NOT AUDITABLE, 4 a mandatory attack failed; 10 to
-    17 say that the certificate or its evidence does not hold.
+    No model is needed. CERT is a certificate, a signed envelope or a Sigstore bundle. With --key or
+    --identity its signatures are checked first; one that nobody signed is read with --unsigned
+    only. The exit code is that of the verdict: 0 PASS, 1 FAIL, 3 INCONCLUSIVE or NOT AUDITABLE, 4 a
+    mandatory attack failed; 10 to 17 say that the certificate or its evidence does not hold.
     """
-    check_trust(keys, unsigned)
+    trusted = identity_of(identity, issuer, trust_config)
+    check_trust(keys, unsigned, trusted)
     from auditor.api.certificates import gate
 
-    gated = gate(certificate_file, policy, keys=keys, threshold=threshold, store=evidence)
+    gated = gate(
+        certificate_file,
+        policy,
+        keys=keys,
+        threshold=threshold,
+        identity=trusted,
+        store=evidence,
+    )
     demanded, signers = gated.policy, gated.signers or ()
     if as_json:
         report = {
@@ -72,6 +89,8 @@ def command(
     if signers:
         OUT.print(f"signed by {', '.join(signers)}", highlight=False)
     else:
-        OUT.print("[bold red]unsigned[/]: anybody may have written this certificate (no --key)")
+        OUT.print(
+            "[bold red]unsigned[/]: anybody may have written this certificate (no signer named)"
+        )
     next_step(_NEXT.get(gated.verdict.verdict, _OTHERWISE))
     return gated.verdict.exit_code

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,11 +11,14 @@ from auditor.certificate.files import write_certificate
 from auditor.certificate.redaction import redact
 from auditor.certificate.schema import Certificate
 from auditor.cli.console import ERR, OUT, next_step
-from auditor.cli.evidence import key_options
+from auditor.cli.evidence import identity_of, key_options
 from auditor.cli.options import json_option
 from auditor.core.errors import AuditorError
 from auditor.core.files import write_whole
 from auditor.report import REPORTS, Signatures
+
+if TYPE_CHECKING:
+    from auditor.signing.keyless import Identity
 
 ITSELF = "json"
 """Form that is the certificate itself, as a redacted one is passed on and signed."""
@@ -44,13 +48,16 @@ def command(
     key_file: Path | None,
     keys: tuple[Path, ...],
     threshold: int,
+    identity: str | None,
+    issuer: str | None,
+    trust_config: Path | None,
     listed: bool,
     as_json: bool,
 ) -> None:
     """Write a certificate as a web page or in other forms.
 
-    No model is needed. CERT is a certificate or a signed envelope. With --key its signatures are
-    checked first, and nothing is written if they do not hold.
+    No model is needed. CERT is a certificate, a signed envelope or a Sigstore bundle. With --key or
+    --identity its signatures are checked first, and nothing is written if they do not hold.
     """
     if listed:
         _print_forms(as_json)
@@ -62,7 +69,9 @@ def command(
             "--redact and --redaction-key belong together; make a key with "
             "`openssl rand -out redaction.key 32` and keep it where the facts are kept."
         )
-    certificate, signatures = _read(certificate_file, keys, threshold)
+    certificate, signatures = _read(
+        certificate_file, keys, threshold, identity_of(identity, issuer, trust_config)
+    )
     chosen = tuple(dict.fromkeys((*forms, *(["html"] if html or not forms else []))))
     suffixes = [_suffix(form) for form in chosen]
     if key_file is not None:
@@ -108,7 +117,7 @@ def _print_forms(as_json: bool) -> None:
 
 
 def _read(
-    path: Path, keys: Sequence[Path], threshold: int
+    path: Path, keys: Sequence[Path], threshold: int, identity: "Identity | None"
 ) -> tuple[Certificate, Signatures | None]:
     """The certificate, and what is known of its signatures.
 
@@ -122,7 +131,7 @@ def _read(
         raise AuditorError(f"there is no file {path} to render.")
     if threshold > 1 and not keys:
         raise AuditorError("--threshold counts the signatures of keys that you trust; give --key.")
-    signed = load_signed(path, keys, threshold)
+    signed = load_signed(path, keys, threshold, identity)
     if signed.signers is not None:
         return signed.certificate, Signatures(signed.signers, checked=True)
     claimed = signed.claimed

@@ -1,7 +1,10 @@
 """`auditor sign`: a certificate, signed."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +15,9 @@ from auditor.core.errors import AuditorError, MalformedError
 from auditor.core.files import write_whole
 from auditor.core.reading import read_regular
 
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer
+
 _SUFFIX = ".dsse.json"
 
 
@@ -19,14 +25,30 @@ _SUFFIX = ".dsse.json"
 @click.argument("certificate_file", metavar="CERT", type=Path)
 @click.option("--key", type=Path, help="Your secret key (PEM).")
 @passphrase_option
+@click.option(
+    "--kms",
+    metavar="URI",
+    help="Your secret key in a service: awskms:KEY, gcpkms:KEY, azurekms:KEY, hv:KEY/VERSION "
+    "(Vault) or hsm:ID.",
+)
+@click.option("--public-key", type=Path, help="Public part of that key (PEM).")
 @click.option("--sigstore", is_flag=True, help="Sign keyless instead; needs the extra sigstore.")
+@click.option(
+    "--trust-config",
+    type=Path,
+    metavar="FILE",
+    help="Root of trust and addresses of another Sigstore service than the public one.",
+)
 @click.option("--out", type=Path, help="File to write.  [default: CERT with the ending .dsse.json]")
 @json_option
 def command(
     certificate_file: Path,
     key: Path | None,
     passphrase_file: Path | None,
+    kms: str | None,
+    public_key: Path | None,
     sigstore: bool,
+    trust_config: Path | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -36,13 +58,17 @@ def command(
     DSSE envelope. A certificate whose content does not match its id is not signed, and no file is
     written over but an envelope of another certificate. The page beside it says who signed, then.
     """
-    if (key is None) == (not sigstore):
-        raise AuditorError("give either --key with your secret key, or --sigstore.")
+    if [key is not None, kms is not None, sigstore].count(True) != 1:
+        raise AuditorError(
+            "give one of --key with your secret key, --kms with the name of one that a service "
+            "keeps, and --sigstore."
+        )
     said: dict[str, str] = {}
-    if key is None:
-        written = _keyless(certificate_file, out)
+    if sigstore:
+        written = _keyless(certificate_file, out, trust_config)
     else:
-        written, said = _with_key(certificate_file, key, passphrase_of(passphrase_file), out)
+        with _signer(key, passphrase_of(passphrase_file), kms, public_key) as signer:
+            written, said = _with_key(certificate_file, signer, out)
     page = _page_again(written)
     if as_json:
         click.echo(json.dumps({"file": str(written), **said}))
@@ -52,8 +78,8 @@ def command(
         OUT.print(f"{name}: {value}", markup=False, highlight=False)
     if page is not None:
         OUT.print(f"rendered again, with its signatures: {page}", markup=False, highlight=False)
-    if key is not None:
-        next_step(f"auditor verify {written} --key PUBLIC-KEY")
+    whose = "--identity NAME --issuer URL" if sigstore else "--key PUBLIC-KEY"
+    next_step(f"auditor verify {written} {whose}")
 
 
 def _page_again(written: Path) -> Path | None:
@@ -79,14 +105,27 @@ def _page_again(written: Path) -> Path | None:
     return page
 
 
-def _with_key(
-    source: Path, key: Path, passphrase: bytes | None, out: Path | None
-) -> tuple[Path, dict[str, str]]:
-    from auditor.signing.envelope import add_signature, sign
+@contextmanager
+def _signer(
+    key: Path | None, passphrase: bytes | None, kms: str | None, public: Path | None
+) -> Iterator["Signer"]:
+    """Yield what signs: a key of a file, or of a service."""
     from auditor.signing.keys import load_signer
+    from auditor.signing.kms import signing_with
+
+    if (kms is None) != (public is None):
+        raise AuditorError("--kms and --public-key belong together.")
+    if kms is not None and public is not None:
+        with signing_with(kms, public, passphrase) as signer:
+            yield signer
+    elif key is not None:
+        yield load_signer(key, passphrase)
+
+
+def _with_key(source: Path, signer: "Signer", out: Path | None) -> tuple[Path, dict[str, str]]:
+    from auditor.signing.envelope import add_signature, sign
     from auditor.signing.reading import parse
 
-    signer = load_signer(key, passphrase)
     given = _bytes(source)
     certificate, claimed = parse(given, str(source))
     if claimed is None:
@@ -105,7 +144,7 @@ def _with_key(
     }
 
 
-def _keyless(source: Path, out: Path | None) -> Path:
+def _keyless(source: Path, out: Path | None, trust: Path | None) -> Path:
     from auditor.signing.keyless import sign_keyless
     from auditor.signing.reading import read
 
@@ -113,7 +152,7 @@ def _keyless(source: Path, out: Path | None) -> Path:
     target = out or source.with_name(f"{source.stem}.sigstore.json")
     if target.exists():
         raise AuditorError(f"{target} exists already; choose another place with --out.")
-    write_whole(target, sign_keyless(certificate).encode())
+    write_whole(target, sign_keyless(certificate, trust).encode())
     return target
 
 

@@ -8,7 +8,13 @@ import click
 from rich.text import Text
 
 from auditor.cli.console import OUT, foreign, next_step
-from auditor.cli.evidence import check_trust, evidence_option, key_options, unsigned_option
+from auditor.cli.evidence import (
+    check_trust,
+    evidence_option,
+    identity_of,
+    key_options,
+    unsigned_option,
+)
 from auditor.cli.options import json_option, quiet_option
 from auditor.cli.progress import chosen_progress
 
@@ -47,6 +53,9 @@ def command(
     certificate_file: Path,
     keys: tuple[Path, ...],
     threshold: int,
+    identity: str | None,
+    issuer: str | None,
+    trust_config: Path | None,
     unsigned: bool,
     models: tuple[str, ...],
     evidence: str | Path | None,
@@ -62,13 +71,15 @@ def command(
     certificate, 11 altered, 12 not signed by a trusted key, 13 a signature made for something else,
     14 the evidence says otherwise, 15 evidence changed or missing, 16 another model, 17 expired.
     """
-    check_trust(keys, unsigned)
+    trusted = identity_of(identity, issuer, trust_config)
+    check_trust(keys, unsigned, trusted)
     from auditor.api.certificates import verify
 
     done = verify(
         certificate_file,
         keys=keys,
         threshold=threshold,
+        identity=trusted,
         store=evidence,
         models=models,
         require_evidence=require_evidence,
@@ -104,7 +115,7 @@ def _checks(done: "Verification") -> dict[str, str]:
     if done.signers is not None:
         signature = f"holds, by {', '.join(done.signers)}"
     else:
-        why = "no key was given" if done.claimed else "nobody signed"
+        why = "no key or identity was given" if done.claimed else "nobody signed"
         signature = f"not checked: {why}"
     checks = {
         "signature": signature,

@@ -55,10 +55,13 @@ def sign(certificate: Certificate, signers: Sequence[Signer]) -> bytes:
 
     Returns:
         The envelope as it is written to a file.
+
+    Raises:
+        AuditorError: a signature does not fit its signer's public key.
     """
     envelope = Envelope(statement(certificate), PAYLOAD_TYPE, {})
     for signer in signers:
-        envelope.sign(signer)
+        _add(envelope, signer)
     return canonical_json(envelope.to_dict())
 
 
@@ -73,13 +76,13 @@ def add_signature(content: bytes, signer: Signer, name: str = "the envelope") ->
     Raises:
         MalformedError: it is no envelope of a certificate.
         AlteredError: the certificate in it was edited.
-        AuditorError: the key has signed already.
+        AuditorError: the key has signed already, or its public part is another one.
     """
     envelope = _parsed(content, name)
     certificate_of(envelope.payload, name)
     if signer.public_key.keyid in envelope.signatures:
         raise AuditorError(f"the key {signer.public_key.keyid} has signed {name} already.")
-    envelope.sign(signer)
+    _add(envelope, signer)
     return canonical_json(envelope.to_dict())
 
 
@@ -138,6 +141,20 @@ def unchecked(content: bytes, name: str = "the envelope") -> Unchecked:
     return Unchecked(certificate_of(envelope.payload, name), tuple(envelope.signatures))
 
 
+def _add(envelope: Envelope, signer: Signer) -> None:
+    """Sign an envelope.
+
+    Raises:
+        AuditorError: the signature does not fit the signer's public key.
+    """
+    signature = envelope.sign(signer)
+    if not _fits(signer.public_key, signature, envelope):
+        raise AuditorError(
+            f"the public key {signer.public_key.keyid} is not that of the secret key which signed; "
+            "nobody could check such a signature."
+        )
+
+
 def _fits(key: Key, signature: Signature, envelope: Envelope) -> bool:
     try:
         key.verify_signature(signature, envelope.pae())
@@ -167,6 +184,11 @@ def _parsed(content: bytes, name: str) -> Envelope:
     if isinstance(data, dict) and "schema_version" in data:
         raise MalformedError(
             f"{name} is not signed: it is a certificate as `auditor sign` takes it."
+        )
+    if isinstance(data, dict) and "mediaType" in data:
+        raise MalformedError(
+            f"{name} is no envelope but a Sigstore bundle: name who must have signed it "
+            "(--identity, --issuer)."
         )
     _check_fields(data, {"payload", "payloadType", "signatures"}, name)
     if data["payloadType"] != PAYLOAD_TYPE:

@@ -32,6 +32,8 @@ MARKS = {"unlearned": ("D", UNLEARNED), "retrained": ("o", BASELINE), "original"
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 KEY = (("unlearned", 9.0), ("retrained", 79.0), ("original", 144.0))
 BEFORE = 206.0
+NAME = 46
+"""Most characters of an attack's plain name; a longer one would leave the figure."""
 
 
 def knowledge_plot(
@@ -54,7 +56,7 @@ def knowledge_plot(
             x = _place(value)
             segments(axes, [(x, top + 15.5, x, top + 31.0) for top in tops], LINE, 0.8)
         for index, view in enumerate(rows):
-            name = label(str(plain_name(view.row.label)), 46) if plainly else view.name(35)
+            name = label(str(plain_name(view.row.label)), NAME) if plainly else view.name(35)
             _row(axes, view, name, TOP + ROW * index, before)
         return inline_svg(
             figure,

@@ -157,23 +157,48 @@ def test_parts_beside_a_whole_plan_are_refused(tmp_path):
         auditor.audit(tmp_path / "plan.yaml", policy="research")
 
 
-def test_the_example_notebook_runs():
+def executed(name):
+    """Run a notebook of the examples as its reader would."""
     nbformat = pytest.importorskip("nbformat")
     client = pytest.importorskip("nbclient")
-    notebook = nbformat.read(EXAMPLES / "own_attack.ipynb", as_version=4)
+    notebook = nbformat.read(EXAMPLES / name, as_version=4)
+    place = {"metadata": {"path": str(EXAMPLES)}}
+    return client.NotebookClient(notebook, timeout=300, resources=place).execute()
+
+
+def shown(notebook, cell):
+    """What a cell of an executed notebook shows, by its id."""
+    outputs = next(part.outputs for part in notebook.cells if part.id == cell)
+    return outputs[-1]["data"]["text/plain"]
+
+
+def test_every_notebook_is_executed():
+    assert {file.name for file in EXAMPLES.glob("*.ipynb")} == {
+        "audit_your_model.ipynb",
+        "own_attack.ipynb",
+    }
+    for file in EXAMPLES.glob("*.ipynb"):
+        assert '"output_type"' not in file.read_text(encoding="utf-8"), f"{file} holds outputs"
+
+
+def test_the_notebook_of_an_audit_ends_in_a_verdict_that_is_checked():
+    done = executed("audit_your_model.ipynb")
+    assert "FAIL" in shown(done, "audit")
+    assert shown(done, "verify").endswith("'FAIL')")
+    assert "quantization/bnb" in shown(done, "rows")
+
+
+def test_the_notebook_of_an_attack_is_short_and_runs():
+    done = executed("own_attack.ipynb")
     lines = [
         line
-        for cell in notebook.cells
+        for cell in done.cells
         if cell.cell_type == "code"
         for line in cell.source.splitlines()
         if line.strip()
     ]
     assert len(lines) <= 10
-    done = client.NotebookClient(
-        notebook, timeout=300, resources={"metadata": {"path": str(EXAMPLES)}}
-    ).execute()
-    shown = done.cells[-1].outputs[-1]["data"]["text/plain"]
-    assert "answer-probability" in shown
+    assert "answer-probability" in shown(done, "attack")
     attack = (EXAMPLES / "layer_drop.py").read_text(encoding="utf-8").splitlines()
     assert len(attack) < 40
     assert sum(line.startswith(("import ", "from ")) for line in attack) <= 4

@@ -10,6 +10,8 @@ from pathlib import Path
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+ROOT = Path(__file__).parents[2]
+
 _PLAN = """\
 about: {{title: Acme support model}}
 unlearned: models/{unlearned}
@@ -50,6 +52,7 @@ def make_folder(folder: Path, people, run: Callable[[list[str]], int]) -> None:
     forget = (data / "forget.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     (folder / "forget05.jsonl").write_text("".join(forget[:48]), encoding="utf-8")
     _derive_models(models)
+    shutil.copytree(ROOT / "docs" / "gallery", folder / "docs" / "gallery")
     for name, text in _DOCUMENTS.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")

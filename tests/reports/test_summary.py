@@ -21,6 +21,7 @@ from auditor.statistics import Verdict
 from reports import messages, pdf
 from reports.html import render_full, render_summary
 from reports.plain_names import PLAIN_NAMES, plain_name
+from reports.plots import knowledge
 from reports.summary import attack_in_short, summary
 from reports.text import WIDTH, render
 
@@ -100,7 +101,7 @@ def test_an_inconclusive_audit_begins_with_what_would_decide():
 
 def test_what_is_not_auditable_says_what_was_not_known_and_what_to_mend():
     told_of = summary(honest_certificate("NOT AUDITABLE"))
-    assert "original knows 0.330" in str(told_of.in_short[0])
+    assert "original knows 33 %" in str(told_of.in_short[0])
     assert any("`auditor facts check`" in step for step in told_of.next_steps)
     assert not any("Sign it" in step for step in told_of.next_steps)
 
@@ -135,6 +136,12 @@ def test_every_attack_of_ours_that_decides_has_a_plain_name():
     assert [
         name for name in ours if ATTACKS.metadata(name).decides and name not in PLAIN_NAMES
     ] == []
+
+
+def test_plain_names_fit_into_the_figure():
+    fixed = [name for name in PLAIN_NAMES.values() if "{" not in name]
+    assert len(fixed) > 30
+    assert [name for name in fixed if len(name) > knowledge.NAME] == []
 
 
 def test_an_attack_of_somebody_else_goes_by_its_label():

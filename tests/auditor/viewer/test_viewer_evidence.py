@@ -8,7 +8,6 @@ from html import unescape
 
 import numpy as np
 import pytest
-from conftest import serving
 from hand_made_pictures import drawn
 from hostile_texts import HOSTILE, MARKER
 from measured_audit import (
@@ -21,6 +20,7 @@ from measured_audit import (
     MeasuredAudit,
     level,
 )
+from served_folder import serving
 from test_viewer_server import EVERYWHERE, tree
 
 from auditor.certificate.files import read_certificate

@@ -7,10 +7,10 @@ from importlib.resources import files
 import numpy as np
 import pytest
 from chromium import EXECUTABLE, chromium
-from conftest import serving
 from hand_made_pictures import drawn
 from hostile_texts import HOSTILE, LONG, MARKER
 from measured_audit import ATTACKS, FACTS, LEAKING, MeasuredAudit, large_audit, level
+from served_folder import serving
 
 from auditor.core.progress import SilentProgress
 from auditor.viewer.bundle import write_bundle
