@@ -71,7 +71,7 @@ SUMMARIES = {
     "export": "Write a certificate's evidence as one flat table.",
     "compare": "Compare two certificates, fact by fact where possible.",
     "leaderboard": "Rank all certificates under a folder.",
-    "view": "Show certificates and running audits in a browser.",
+    "view": "Show certificates, evidence and running audits in a browser.",
     "attacks": "List and describe the attacks.",
     "testbed": "Build and list worlds of small models.",
     "doctor": "Check the machine, the packages and the plugins.",
