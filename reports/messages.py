@@ -1568,7 +1568,9 @@ FIGURES: Mapping[str, Wording] = {
     "pair_extracted": _pair_extracted,
     "told_apart_auc": "AUC of telling the two models apart by unrelated texts",
     "gibberish_share": "share of answers that are gibberish, {set} set",
-    "neighbour_probability": "probability per token of the original's answers beside the forget set",
+    "neighbour_probability": (
+        "probability per token of the original's answers beside the forget set"
+    ),
     "neighbours_lost": "share of the original's answers beside the forget set that are lost",
     "first_token_probed": "first token alone, read from layer {layer}",
     "forget_facts_probed": "forget facts, read from layer {layer}",

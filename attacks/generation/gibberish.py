@@ -142,7 +142,7 @@ class Gibberish(Attack[GibberishParameters, LanguageModel]):
         wrong = alike_for_all(facts, self.parameters.wrong_answers)
         pairs = [(f.prompt, text) for f, texts in zip(facts, wrong, strict=True) for text in texts]
         scores = [score.mean_log_probability for score in model.score(pairs)]
-        return float(np.quantile(scores, self.parameters.quantile))
+        return float(np.quantile(scores, self.parameters.quantile, method="lower"))
 
 
 def well_formed(text: str) -> bool:

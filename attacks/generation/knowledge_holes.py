@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from pydantic import Field
 from auditor.attack import Attack, AttackContext, Parameters, Preset, attack
 from auditor.core.arms import Arm
 from auditor.core.errors import UnavailableError
-from auditor.core.facts import Fact, FactSets
+from auditor.core.facts import FactSets
 from auditor.core.findings import SideFigure
 from auditor.core.messages import message
 from auditor.core.records import Record, Row
@@ -162,6 +163,7 @@ def neighbours(sets: FactSets, count: int, seed: int) -> list[tuple[int, str]]:
     """
     others = sorted({fact.entity for fact in sets.retain})
     left_out = {normalised(fact.prompt) for fact in (*sets.retain, *sets.forget)}
+    forgotten = {normalised(fact.entity) for fact in sets.forget}
     found: dict[str, int] = {}
     for place, fact in enumerate(sets.forget):
         if fact.entity not in fact.prompt:
@@ -170,17 +172,15 @@ def neighbours(sets: FactSets, count: int, seed: int) -> list[tuple[int, str]]:
         made = (
             fact.prompt.replace(fact.entity, other) for other in rng.sample(others, len(others))
         )
-        for question in [q for q in made if _is_beside(q, sets.forget, left_out)][:count]:
+        for question in islice((q for q in made if _is_beside(q, forgotten, left_out)), count):
             found.setdefault(question, place)
     return [(place, question) for question, place in found.items()]
 
 
-def _is_beside(question: str, forget: Sequence[Fact], left_out: set[str]) -> bool:
+def _is_beside(question: str, forgotten: set[str], left_out: set[str]) -> bool:
     """Whether a question is none of the audit's, and names nothing to be forgotten."""
     said = normalised(question)
-    return said not in left_out and not any(
-        f" {normalised(entity)} " in f" {said} " for entity in {fact.entity for fact in forget}
-    )
+    return said not in left_out and not any(f" {name} " in f" {said} " for name in forgotten)
 
 
 def of_facts(

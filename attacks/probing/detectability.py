@@ -25,8 +25,8 @@ FOLDS = 5
 """Parts of the texts; a classifier is fitted on all but one of them."""
 LEAST_TEXTS = 40
 """Texts below which a classifier is not fitted."""
-_SENTENCES = 2
-"""Everyday sentences in a generated text."""
+_SENTENCES = 1
+"""Everyday sentences in a generated text, short enough for any model's context."""
 _QUANTILES = (0.1, 0.5, 0.9)
 """Quantiles over a text's tokens that are among its statistics."""
 
