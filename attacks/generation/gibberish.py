@@ -39,7 +39,7 @@ class GibberishParameters(Parameters):
 
 @attack("generation/gibberish")
 class Gibberish(Attack[GibberishParameters, LanguageModel]):
-    """Share of answers that no other arm finds likely, or that repeat themselves."""
+    """Share of answers that repeat themselves or are likely to no other."""
 
     summary = (
         "Count the answers that are empty, repeat themselves, or are likely to no other model."

@@ -89,7 +89,7 @@ class KnowledgeHoles(Attack[KnowledgeHolesParameters, LanguageModel]):
         return self.parameters.neighbours * evaluation
 
     def search(self, model: LanguageModel, context: AttackContext) -> Record:
-        """Answer the neighbours, and keep the answers that the model is sure of.
+        """Answer the neighbours, and keep the sure answers.
 
         Every arm does; what the original keeps is asked of all.
 
@@ -144,7 +144,7 @@ class KnowledgeHoles(Attack[KnowledgeHolesParameters, LanguageModel]):
         return Record(rows=rows, notes=notes)
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
-        """Mean probability of the neighbours, and the share that is lost, by arm."""
+        """Mean probability of the neighbours, and the share lost, by arm."""
         return tuple(_figures(notes))
 
 
@@ -178,7 +178,7 @@ def neighbours(sets: FactSets, count: int, seed: int) -> list[tuple[int, str]]:
 
 
 def _is_beside(question: str, forgotten: set[str], left_out: set[str]) -> bool:
-    """Whether a question is none of the audit's, and names nothing to be forgotten."""
+    """Whether a question is new and names nothing to be forgotten."""
     said = normalised(question)
     return said not in left_out and not any(f" {name} " in f" {said} " for name in forgotten)
 

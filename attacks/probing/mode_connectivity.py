@@ -96,7 +96,9 @@ class ModeConnectivity(Attack[ModeConnectivityParameters, LanguageModel]):
         return (1 + self.parameters.points // 2) * evaluation
 
     def measure(self, model: LanguageModel, context: AttackContext) -> Record:
-        """Walk to the original, and ask half way; the weights are restored bit for bit.
+        """Walk to the original, and ask half way.
+
+        The weights are restored bit for bit.
 
         Raises:
             UnavailableError: There is no original, or it has other shapes.
@@ -170,9 +172,9 @@ class ModeConnectivity(Attack[ModeConnectivityParameters, LanguageModel]):
 
 
 def barrier(line: Line) -> float:
-    """Return the barrier of a line, at least 0, in nats per token.
+    """Return the barrier of a line, in nats per token.
 
-    It is max over t of L(t) - ((1 - t) L(0) + t L(1)) (arXiv 1912.05671, 2110.06296).
+    It is at least 0: max over t of L(t) - ((1 - t) L(0) + t L(1)) (arXiv 1912.05671, 2110.06296).
 
     Args:
         line: from share 0 to share 1.
@@ -183,7 +185,9 @@ def barrier(line: Line) -> float:
 
 @torch.no_grad()
 def distance(network: nn.Module, original: nn.Module) -> float:
-    """Return the Frobenius norm of W - W_O over that of W_O, over all parameters.
+    """Return the relative distance of two networks' weights.
+
+    It is the Frobenius norm of W - W_O over that of W_O, over all parameters.
 
     Args:
         network: W.

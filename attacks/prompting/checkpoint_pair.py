@@ -101,7 +101,7 @@ class CheckpointPair(Attack[CheckpointPairParameters, CausalLM]):
         return 4 * evaluation
 
     def measure(self, model: CausalLM, context: AttackContext) -> Record:
-        """Score and generate the answers with the pair, and with the original alone.
+        """Score and generate answers with the pair and the original alone.
 
         Raises:
             UnavailableError: There is no original, or it has other tokens.
@@ -140,7 +140,7 @@ class CheckpointPair(Attack[CheckpointPairParameters, CausalLM]):
         return Record(rows=rows, notes=notes)
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
-        """What the pair gives of each arm, and what the original alone gives."""
+        """What each pair gives, and what the original alone gives."""
         return tuple(
             SideFigure(
                 name,
@@ -212,7 +212,9 @@ def answer_probabilities(
 
 
 class Guidance(UnbatchedClassifierFreeGuidanceLogitsProcessor):  # type: ignore[misc]
-    """Guidance away from the new checkpoint, among tokens that the old one finds plausible.
+    """Guidance away from the new checkpoint, among plausible tokens.
+
+    The old checkpoint says which tokens are plausible.
 
     Args:
         weight: how far beyond the old checkpoint.

@@ -81,7 +81,7 @@ def _pair(row: Mapping[str, Any]) -> Pair | None:
 
 
 def _texts(row: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Yield the columns of some names that hold text, in the order of the names."""
+    """Yield the named columns that hold text, in the given order."""
     for name in names:
         text = row.get(name)
         if isinstance(text, str) and text.strip():

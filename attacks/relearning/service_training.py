@@ -51,7 +51,9 @@ def served(
     targets: Targets,
     seed: int,
 ) -> Iterator[Learner[Example]]:
-    """Train a model in place with LoRA, and restore it bit for bit.
+    """Train a model in place with LoRA, and restore it.
+
+    Afterwards it is restored bit for bit.
 
     Steps are in the frame of each layer, as in every relearning attack, so that the scale of the
     weights decides nothing.
