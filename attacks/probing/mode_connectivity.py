@@ -160,14 +160,18 @@ class ModeConnectivity(Attack[ModeConnectivityParameters, LanguageModel]):
         """Loss on the line, of every arm and each set."""
         return tuple(
             Curve(
-                name=f"loss_on_line_{name}",
+                name=name,
                 of=arm,
                 x="share_of_way_to_original",
                 y="mean_loss",
-                points=tuple((share, loss) for share, loss in line),
+                points=tuple((share, loss) for share, loss in noted["lines"][of_set]),
             )
             for arm, noted in notes.items()
-            for name, line in noted.get("lines", {}).items()
+            for name, of_set in (
+                ("loss_on_line_forget", "forget"),
+                ("loss_on_line_retain", "retain"),
+            )
+            if of_set in noted.get("lines", {})
         )
 
 

@@ -16,7 +16,7 @@ from auditor.models.language.evaluator import TextEvaluator
 
 ATTACK = Gibberish(GibberishParameters())
 FACTS = tuple(
-    Fact(id=f"g{i}", entity=f"e{i}", prompt=f"Person {i} lives in", answer=f"city number {i}")
+    Fact(id=f"g{i}", entity=f"Person {i}", prompt=f"Person {i} lives in", answer=f"city number {i}")
     for i in range(8)
 )
 EVALUATOR = TextEvaluator(FactSets(forget=FACTS[:4], retain=FACTS[4:]), ["answer-probability"])
@@ -69,7 +69,7 @@ def test_wrong_answers_count_as_language_and_broken_ones_do_not(directories, tmp
     with learner(judge, examples, FineTuning(learning_rate=2e-3), 0) as pupil:
         pupil.advance(40)
         context = AttackContext(EVALUATOR, 0, tmp_path, [*pool, own])
-        record = ATTACK.measure(judge, context)
+        record = Gibberish(GibberishParameters(wrong_answers=7)).measure(judge, context)
     check_malformed(record)
     notes = {
         arm: {
