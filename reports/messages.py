@@ -514,6 +514,20 @@ def _steered_k(direction: str) -> Phrase:
     return fill("mean K of forget facts, {how}", how=_STEERINGS.get(direction, direction))
 
 
+_CHECKPOINTS = {"old": "the old checkpoint alone", "pair": "the old and the new checkpoint"}
+"""What decodes to words for it."""
+
+
+def _pair_probability(of: str) -> Phrase:
+    return fill(
+        "probability per token of true answers, {checkpoints}", checkpoints=_CHECKPOINTS.get(of, of)
+    )
+
+
+def _pair_extracted(of: str) -> Phrase:
+    return fill("share of answers extracted, {checkpoints}", checkpoints=_CHECKPOINTS.get(of, of))
+
+
 def _weight_change(group: str, equal: int, tensors: int) -> Phrase:
     template = (
         "relative change of weights, {group} ({equal:count} of {tensors:tensor|tensors} equal)"
@@ -1358,6 +1372,34 @@ SENTENCES: Mapping[str, Wording] = {
     "read_from": "read from: {places}",
     "nothing_to_read": "nothing was learned from the fitted facts",
     "layer_does_not_count": "does not count towards K",
+    "close_without_barrier_comes_back": (
+        "relative to the original's weights; models close to it without a barrier in between were "
+        "the ones that fine-tuning brought back"
+    ),
+    "risk_while_old_checkpoint_is_out": (
+        "what whoever kept the old checkpoint reads out of both; it works on exact retraining, "
+        "too, and is no knowledge of the new model"
+    ),
+    "told_apart_on_texts": (
+        "over {texts:text|texts} that have nothing to do with the forget set; 0.5 is chance; what "
+        "retrained models show against the original is the trace of any training"
+    ),
+    "judged_by_other_models": (
+        "of {answers:answer|answers}, judged by {judges:other model|other models}; a fluent wrong "
+        "answer is no gibberish"
+    ),
+    "low_k_may_be_breakage": (
+        "above the retrained models' share, low K comes from broken answers and not from never "
+        "having known"
+    ),
+    "neighbours_kept": (
+        "mean over {neighbours:answer|answers} that the original is sure of, of {asked:question"
+        "|questions} like the forget prompts about other entities"
+    ),
+    "holes_beyond_retrained": (
+        "less than half as likely per token as to the original; what the unlearned model loses "
+        "beyond the retrained models went with the forget set though it was to stay"
+    ),
     "facts_that_retrained_lacks": (
         "over {facts:fact|facts} that the retrained model does not know"
     ),
@@ -1450,6 +1492,7 @@ SENTENCES: Mapping[str, Wording] = {
         "trained on everyday sentences that state no fact; all forget facts are asked"
     ),
     "retain_facts_taught": "trained on the retain facts; all forget facts are asked",
+    "instructions_taught": "trained on the given instructions; all forget facts are asked",
     "half_of_forget_facts_taught": (
         "trained on half of the forget facts (split by {split}); the others are asked"
     ),
@@ -1519,6 +1562,16 @@ FIGURES: Mapping[str, Wording] = {
     "rerouted_share": (
         "share of tokens of the {set} set that go through other experts, mean over layers"
     ),
+    "distance_to_original": "distance to the original's weights",
+    "loss_barrier": "loss barrier on the line to the original, {set} facts, nats per token",
+    "pair_probability": _pair_probability,
+    "pair_extracted": _pair_extracted,
+    "told_apart_auc": "AUC of telling the two models apart by unrelated texts",
+    "gibberish_share": "share of answers that are gibberish, {set} set",
+    "neighbour_probability": (
+        "probability per token of the original's answers beside the forget set"
+    ),
+    "neighbours_lost": "share of the original's answers beside the forget set that are lost",
     "first_token_probed": "first token alone, read from layer {layer}",
     "forget_facts_probed": "forget facts, read from layer {layer}",
     "kept_retain_facts_probed": "retain facts that the probe was not fitted on, read from layer "
@@ -1564,7 +1617,12 @@ FIGURES: Mapping[str, Wording] = {
 }
 """Name of each side figure by its code."""
 
-CURVES: Mapping[str, Wording] = {"learning_curve": "Learning curve", "roc": "ROC"}
+CURVES: Mapping[str, Wording] = {
+    "learning_curve": "Learning curve",
+    "roc": "ROC",
+    "loss_on_line_forget": "Loss on the line to the original, forget set",
+    "loss_on_line_retain": "Loss on the line to the original, retain set",
+}
 """Name of curves by their code."""
 
 CURVE_READINGS: Mapping[str, str] = {
@@ -1578,12 +1636,22 @@ CURVE_READINGS: Mapping[str, str] = {
         "diagonal it guesses. Above the retrained models, the unlearned model still carries a "
         "trace."
     ),
+    "loss_on_line_forget": (
+        "Loss while the weights are moved to the original's. A line without a hill leads within "
+        "one basin: little was moved, and fine-tuning brings back what was removed the more easily."
+    ),
+    "loss_on_line_retain": (
+        "Loss of what was to stay while the weights are moved to the original's. A hill says that "
+        "the two models are not parts of one basin, as two trainings from other random weights are."
+    ),
 }
 """How curves are read, by their code; others are shown without."""
 
 AXES: Mapping[str, Wording] = {
     "optimiser_steps": "optimiser steps",
     "mean_k_forget": "mean K of the forget set ({metric})",
+    "share_of_way_to_original": "share of the way to the original's weights",
+    "mean_loss": "mean loss of true answers, nats per token",
     "false_positive_rate": "false positive rate",
     "true_positive_rate": "true positive rate",
 }

@@ -38,6 +38,7 @@ PLAIN_NAMES: Mapping[str, str] = {
     "prompting/reframing": "Asked through a story or another task",
     "prompting/sampling": "Asked many times over",
     "prompting/surface": "Asked in another spelling",
+    "prompting/checkpoint-pair": "Read together with the old checkpoint",
     "prompting/synonyms": "Asked in other words",
     "prompting/concept-inversion": "Taught a new word from a few pictures",
     "prompting/adversarial-prefix": "Asked with searched words in front",
@@ -46,6 +47,7 @@ PLAIN_NAMES: Mapping[str, str] = {
     "relearning/held-out-facts": "Fine-tuned on half the facts, asked the others",
     "relearning/same-facts": "Fine-tuned briefly on the facts themselves",
     "relearning/benign": "Fine-tuned on other texts",
+    "relearning/service": "Fine-tuned as a customer of a service would ({variant})",
     "relearning/unet": "Fine-tuned on a few pictures",
     # whoever holds the weights, or the original as well
     "tampering/graft": "With the original's outer layers put in",
@@ -62,10 +64,14 @@ PLAIN_NAMES: Mapping[str, str] = {
     "probing/output-probe": "Read from its outputs by a trained classifier",
     "probing/linear-probe": "Read from its inner states",
     "probing/activation-patching": "With the original's inner states put in",
+    "probing/mode-connectivity": "Moved half way to the original's weights",
+    "probing/detectability": "Told from other models by unrelated texts",
     "membership/likelihood": "Judged by how sure it is of each text",
     "membership/gradient-norm": "Judged by how strongly each text moves it",
     "membership/neighbourhood": "Judged against texts changed a little",
     "membership/denoising-loss": "Judged by how well it cleans up each picture",
+    "generation/gibberish": "Judged by the form of its answers",
+    "generation/knowledge-holes": "Asked what the original knows beside the forgotten facts",
     "generation/null-inversion": "Drawn back from noise without a prompt",
 }
 """What was done, by the attack's name, or by its label where a level has a name of its own."""

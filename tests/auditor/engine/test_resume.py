@@ -28,6 +28,7 @@ FAMILIES = {
         asked("relearning/held-out-facts", split=["attribute", "entity"], checkpoints=[2, 4]),
         asked("relearning/benign", on=["retain", "generic"], checkpoints=[2, 4]),
         asked("relearning/same-facts", limit=4, every=2),
+        asked("relearning/service", steps=4, targets=["linear", "attention"]),
     ],
     "membership": [
         asked("membership/likelihood", score=["loss", "min-k++", "recall"]),
@@ -43,6 +44,7 @@ FAMILIES = {
         asked("prompting/sampling", samples=4, k=2),
         asked("prompting/gcg", steps=2, candidates=8),
         asked("prompting/soft", steps=4),
+        asked("prompting/checkpoint-pair"),
     ],
     "tampering and latent": [
         asked("tampering/noise", level=[0.1, 0.2]),
@@ -54,6 +56,12 @@ FAMILIES = {
         asked("probing/linear-probe"),
         asked("probing/output-probe", halves=["entity", "attribute"]),
         asked("probing/activation-patching"),
+        asked("probing/mode-connectivity", points=3, facts=8),
+        asked("probing/detectability", texts=40),
+    ],
+    "generation": [
+        asked("generation/gibberish", wrong_answers=1),
+        asked("generation/knowledge-holes", neighbours=1),
     ],
     "quantization": [
         asked("quantization/awq", calibration_samples=4),
