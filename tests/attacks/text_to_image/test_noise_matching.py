@@ -24,7 +24,7 @@ def test_the_first_timestep_has_noise_in_half_types(dtype, pipelines):
     noisy = noised(subject, clean, torch.tensor([0, 500]), noise)
     assert noisy.dtype == clean.dtype
     for row, timestep in enumerate((0, 500)):
-        deviation = float((1 - subject.signal[timestep]).sqrt())
+        deviation = float((1 - subject.process.signal[timestep]).sqrt())
         torch.testing.assert_close(noisy[row].float(), deviation * noise[row], rtol=0.02, atol=1e-3)
 
 
@@ -37,9 +37,10 @@ def test_the_denoising_loss_is_that_of_its_definition(layout, subjects, pipeline
     images = torch.rand(3, 3, side, side, generator=generator)
     noise = torch.randn(3, *subject.input_shape, generator=generator)
     timesteps = torch.tensor([10, 500, 980])
-    embeddings = subject.encode(PROMPTS[:3]).requires_grad_()
+    text = subject.text(PROMPTS[:3])
+    embeddings = text.hidden.requires_grad_()
     batch = subject, clean_inputs(subject, images, 2), timesteps, noise
-    loss = denoising_loss(*batch, embeddings, PROMPTS[:3])
+    loss = denoising_loss(*batch, text)
     assert loss.shape == (3,)
     assert loss.requires_grad
     assert torch.equal(denoising_loss(*batch, subject.text(PROMPTS[:3])), loss)

@@ -153,7 +153,7 @@ class TestObjective:
         trial = objective.trial(0, prompts, clean, draws)
         hidden = original.encode(prompts).repeat_interleave(2, 0)
         with torch.no_grad():
-            wanted = original.predict_noise(trial.noisy, trial.timesteps, hidden)
+            wanted = original.predict(trial.noisy, trial.timesteps, hidden)
         torch.testing.assert_close(trial.wanted, wanted)
 
     def test_the_loss_falls_along_the_slope(self, pipelines, evaluator):

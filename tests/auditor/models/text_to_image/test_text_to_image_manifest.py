@@ -129,7 +129,7 @@ def test_plain_weights_are_taken_before_variants(sd1, subjects):
     assert subject.manifest.files.keys() == SD1_FILES
     left = message("plain_weights_taken", component="unet", variants=["fp16", "non_ema"])
     assert subject.location.notes == (left,)
-    assert torch.equal(subject.unet.conv_in.weight, subjects["sd1"].unet.conv_in.weight)
+    assert torch.equal(subject.denoiser.conv_in.weight, subjects["sd1"].denoiser.conv_in.weight)
 
 
 def test_a_variant_alone_is_taken_and_said(sd1, tmp_path):
@@ -139,9 +139,9 @@ def test_a_variant_alone_is_taken_and_said(sd1, tmp_path):
     assert "unet/diffusion_pytorch_model.fp16.safetensors" in subject.manifest.files
     taken = message("variant_taken", component="unet", variant="fp16")
     assert subject.location.notes == (taken,)
-    assert subject.unet.conv_in.weight.eq(1).all()
+    assert subject.denoiser.conv_in.weight.eq(1).all()
     written = subject.directory(tmp_path / "scratch")  # under the plain name, for other loaders
-    assert open_pipeline(written).unet.conv_in.weight.eq(1).all()
+    assert open_pipeline(written).denoiser.conv_in.weight.eq(1).all()
 
 
 def test_variants_without_plain_weights_are_not_chosen_between(sd1):
@@ -164,7 +164,7 @@ def test_shards_are_hashed_and_loaded(sd1, subjects):
     named = {f"unet/{file.name}" for file in shards}
     index = "unet/diffusion_pytorch_model.safetensors.index.json"
     assert subject.manifest.files.keys() == SD1_FILES - {UNET} | named | {index}
-    after, before = subject.unet.state_dict(), subjects["sd1"].unet.state_dict()
+    after, before = subject.denoiser.state_dict(), subjects["sd1"].denoiser.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
@@ -195,7 +195,7 @@ def test_pickled_weights_are_refused_unless_allowed(sd1):
     assert "only pickled weights (diffusion_pytorch_model.bin)" in refusal(sd1)
     subject = open_pipeline(sd1, allow_pickle=True)
     assert "unet/diffusion_pytorch_model.bin" in subject.manifest.files
-    assert torch.equal(subject.unet.conv_in.weight, tensors["conv_in.weight"])
+    assert torch.equal(subject.denoiser.conv_in.weight, tensors["conv_in.weight"])
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
@@ -421,10 +421,10 @@ def test_weights_keep_their_stored_type_unless_told_otherwise(sd1):
     half = {n: t.to(torch.bfloat16) for n, t in load_file(sd1 / UNET).items()}
     save_file(half, sd1 / UNET, metadata={"format": "pt"})
     subject = open_pipeline(sd1)
-    assert subject.unet.dtype == torch.bfloat16
+    assert subject.denoiser.dtype == torch.bfloat16
     assert subject.text_encoder.dtype == torch.float32
     assert subject.generate(PROMPTS, [1] * 4).dtype == torch.float32
-    assert open_pipeline(sd1, dtype="float32").unet.dtype == torch.float32
+    assert open_pipeline(sd1, dtype="float32").denoiser.dtype == torch.float32
 
 
 def test_an_autoencoder_that_asks_for_it_stays_in_float32(sd1):
