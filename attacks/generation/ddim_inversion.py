@@ -41,7 +41,7 @@ class FlowSchedule:
     """Euler's method along a flow (arXiv 2210.02747), between images and noise.
 
     Args:
-        levels: noise levels σ by timestep, the first step's first.
+        levels: noise levels by timestep, the first step's first.
         up: whether from images to noise.
     """
 

@@ -53,7 +53,8 @@ class DenoisingLoss(
     summary = "Rank the forget pictures among unseen ones by how well the model denoises them."
     details = """
     A model is better at taking noise out of pictures that it was trained on. The score `loss`
-    is minus the mean squared error of the predicted noise (of a flow, of the predicted velocity), at fixed timesteps and with fixed
+    is minus the mean squared error of the predicted noise (of a flow, of the predicted
+    velocity), at fixed timesteps and with fixed
     noises, the same for every picture and every arm. The score `t-error` takes the picture a
     little way to noise, deterministically, and is minus the error of one further step and its
     way back (SecMI). Without text both ask what the denoiser knows of pictures, whatever happened
@@ -125,10 +126,11 @@ class DenoisingLoss(
         if p.t_sec % p.interval:
             raise UnavailableError(f"`interval` ({p.interval}) must divide `t_sec` ({p.t_sec})")
         last = max(p.timesteps) if p.score == "loss" else p.t_sec + p.interval
-        if last >= model.process.timesteps:
+        trained = model.process.timesteps
+        if last >= trained:
             raise UnavailableError(
-                f"the model was trained with {model.process.timesteps} timesteps, and the score needs "
-                f"timestep {last}"
+                f"the model was trained with {trained} timesteps, and the score needs timestep "
+                f"{last}"
             )
         facts = (*sets.forget, *sets.holdout)
         images = context.evaluator.images(facts, image_shape(model))
@@ -192,7 +194,8 @@ def denoising_losses(
     """Denoising loss of each picture, averaged over timesteps and noises, [n] float32.
 
     Every picture gets the same noises, drawn from a fixed seed, so that ranks do not depend on
-    them. The denoising loss is that of arXiv 2006.11239, eq. 14, or of a flow, arXiv 2210.02747, eq. 23.
+    them. The denoising loss is that of arXiv 2006.11239, eq. 14, or of a flow, arXiv 2210.02747,
+    eq. 23.
 
     Args:
         model: model whose loss it is.

@@ -44,9 +44,7 @@ class Rounded(NamedTuple):
     """Share of the denoiser's weights that were rounded."""
 
 
-def rounded(
-    denoiser: "Denoiser", format_: Format, layers: Layers, group_size: int
-) -> Rounded:
+def rounded(denoiser: "Denoiser", format_: Format, layers: Layers, group_size: int) -> Rounded:
     """Round a copy of a denoiser; itself it is left alone.
 
     Args:
@@ -69,7 +67,8 @@ def rounded(
     }
     if not chosen:
         raise MeasurementError(
-            f"the denoiser has no layer that {format_} rounds (`layers: {layers}`); it was not measured"
+            f"the denoiser has no layer that {format_} rounds (`layers: {layers}`); it was not "
+            "measured"
         )
     count = sum(module.weight.numel() for module in chosen.values())
     codes = _ROUNDING[format_](result, chosen, group_size)
@@ -155,7 +154,9 @@ def _torchao(format_: Literal["int8", "int4"]) -> Callable[..., dict[str, Tensor
             check_rest(chosen, group_size)
         made = configuration(format_, group_size)
         ao.quantize_(denoiser, made.config, filter_fn=lambda module, name: name in chosen)
-        weights: dict[str, Any] = {name: denoiser.get_submodule(name).weight.data for name in chosen}
+        weights: dict[str, Any] = {
+            name: denoiser.get_submodule(name).weight.data for name in chosen
+        }
         return {n: weight.qdata for n, weight in weights.items() if made.has_made(weight)}
 
     return apply
@@ -172,5 +173,5 @@ _ROUNDING: Mapping[Format, Callable[..., dict[str, Tensor]]] = {
     "rtn-3": _nearest(3),
     "rtn-2": _nearest(2),
 }
-"""Function of each format that rounds the chosen layers of a denoiser in place and returns the codes of
-each."""
+"""Function of each format that rounds the chosen layers of a denoiser in place and returns the
+codes of each."""

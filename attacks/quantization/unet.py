@@ -40,9 +40,7 @@ class UNetQuantization(
 ):
     """Quantization of a text-to-image model's UNet or transformer."""
 
-    summary = (
-        "Round the weights of the UNet or transformer, as anyone can with one argument, and ask again."
-    )
+    summary = "Round the UNet's or transformer's weights, as anyone can, and ask again."
     details = """
     Where an erasure moved weights by less than a step, rounding puts them back. bitsandbytes
     and torchao round linear layers, as diffusers' `BitsAndBytesConfig` and `TorchAoConfig` have

@@ -82,7 +82,9 @@ def denoising_learner(
             if settings.method == "lora"
             else all_weights(model.denoiser)
         )
-        drawn = noised_batches(len(prompts), model.input_shape, model.process.timesteps, settings, seed)
+        drawn = noised_batches(
+            len(prompts), model.input_shape, model.process.timesteps, settings, seed
+        )
         with trained as weights:
             yield Learner(weights, drawn, loss, settings)
 

@@ -69,7 +69,8 @@ class GraftPipeline(ExchangeAttack["TextToImage", "ImageEvaluator"]):
     access = "Weights of both models."
     cost = "At most seven evaluations; no training. The original is opened beside the arm."
     leak = (
-        "Denoiser and text encoder still know the concept, and what reads or writes for them hides it."
+        "UNet, transformer or text encoder still knows the concept, and what reads or writes for "
+        "it hides it."
     )
     source = "Stitching of networks (arXiv 2106.07682), without a fitted map."
 

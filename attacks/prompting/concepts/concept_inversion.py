@@ -84,8 +84,8 @@ class ConceptInversion(
         "the forget set once an arm."
     )
     leak = (
-        "The concept is still in the denoiser, and only the way to it from its names is cut. A model "
-        "that never saw the concept does not draw it by a new word either."
+        "The concept is still in the denoiser, and only the way to it from its names is cut. A "
+        "model that never saw the concept does not draw it by a new word either."
     )
     source = (
         "Textual inversion is from Gal et al., arXiv 2208.01618; against erased models from Pham "
@@ -244,9 +244,7 @@ class ConceptInversion(
                 rows = chosen[part].tolist()
                 with torch.enable_grad():
                     text = encoder.text([prompts[i] for i in rows], vectors[None])
-                    errors = denoising_loss(
-                        model, clean[rows], timesteps[part], noise[part], text
-                    )
+                    errors = denoising_loss(model, clean[rows], timesteps[part], noise[part], text)
                     loss = errors.sum() / p.batch_size
                     vectors.grad += gradient(loss, vectors, model.denoiser.dtype)
                 total += loss.item()
@@ -276,7 +274,7 @@ def _asked(
 
             pieces = [without_names(prompt, names[concept]) for prompt in prompts]
 
-            def run(batch: list[int]) -> list[Text]:
+            def run(batch: list[int]) -> "list[Text]":
                 with torch.no_grad():
                     text = encoder.text([pieces[i] for i in batch], words[None])
                 return [text.rows([i]) for i in range(len(batch))]

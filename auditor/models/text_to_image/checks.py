@@ -81,9 +81,7 @@ def check_unknown_layout(networks: Mapping[str, nn.Module], vae: Mapping[str, An
         _check_unknown_unet(networks, vae)
 
 
-def _check_unknown_transformer(
-    networks: Mapping[str, nn.Module], vae: Mapping[str, Any]
-) -> None:
+def _check_unknown_transformer(networks: Mapping[str, nn.Module], vae: Mapping[str, Any]) -> None:
     """Refuse a transformer that its autoencoder and text encoders do not fit."""
     network: Any = networks["transformer"]
     config, layout = network.config, layout_of(network)

@@ -105,11 +105,12 @@ class DiffusionProcess(ForwardProcess):
 class FlowProcess(ForwardProcess):
     """Rectified flow (arXiv 2210.02747, 2403.03206): what is predicted is the velocity.
 
-    A noisy input is (1 - σ) x_0 + σ ε, and the velocity ε - x_0 leads from the image to the noise.
+    A noisy input is (1 - s) x_0 + s ε at the noise level s, and the velocity ε - x_0 leads from the
+    image to the noise.
 
     Args:
-        sigmas: σ of each training timestep, [timesteps], from little noise to much.
-        units: what σ is multiplied by for the denoiser.
+        sigmas: noise level of each training timestep, [timesteps], from little noise to much.
+        units: what a level is multiplied by for the denoiser.
     """
 
     def __init__(self, sigmas: Tensor, units: int) -> None:
@@ -135,7 +136,7 @@ class FlowProcess(ForwardProcess):
         return output
 
     def told(self, timesteps: Tensor) -> Tensor:
-        """σ of the timesteps, in the scheduler's units."""
+        """Noise levels of the timesteps, in the scheduler's units."""
         return self.sigmas[timesteps.cpu()].to(timesteps.device) * self._units
 
     def moved(self, sample: Tensor, prediction: Tensor, now: int, then: int) -> Tensor:

@@ -157,9 +157,10 @@ class TextToImageKind(ModelKind):
         A holdout concept is not drawn.
 
         The weights of a transformer are used at every patch, of two positions along each side,
-        and at most at every token of the text. The weights of a UNet slide over the positions of its input; most of them sit where the
-        resolution is a fraction of that. On average each is used at about a ninth of the positions
-        in Stable Diffusion 1.5 (860 M weights, some 0.4 T multiplications for 64 x 64 latents).
+        and at most at every token of the text. The weights of a UNet slide over the positions of
+        its input; most of them sit where the resolution is a fraction of that. On average each is
+        used at about a ninth of the positions in Stable Diffusion 1.5 (860 M weights, some 0.4 T
+        multiplications for 64 x 64 latents).
         """
         drawing = own(spec).drawing
         facts = len(sets.forget) + len(sets.retain)

@@ -108,7 +108,8 @@ def input_size(
     """
     if sample_size is None and None in (sampling.height, sampling.width):
         raise AuditorError(
-            "the denoiser's configuration names no sample_size; give `height` and `width` of an image."
+            "the denoiser's configuration names no sample_size; give `height` and `width` of an "
+            "image."
         )
     usual = sample_size if isinstance(sample_size, tuple | list) else (sample_size,) * 2
     found = []

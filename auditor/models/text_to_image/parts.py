@@ -67,7 +67,9 @@ class Parts:
     @property
     def networks(self) -> dict[str, nn.Module]:
         """Networks that an erasure changes, by name."""
-        return {self.layout.component: self.denoiser} | dict(_numbered("text_encoder", self.text_encoders))
+        return {self.layout.component: self.denoiser} | dict(
+            _numbered("text_encoder", self.text_encoders)
+        )
 
     @property
     def all(self) -> dict[str, Any]:

@@ -198,6 +198,12 @@ def _parts(index: Path) -> tuple[dict[str, tuple[str, str]], list[str]]:
                 f"{index}: {part} is a {said[1]}; an audit opens {', '.join(sorted(classes))}."
             )
         parts[part] = (library, str(said[1]))
+    _check_missing(index, parts)
+    return parts, aside
+
+
+def _check_missing(index: Path, parts: Mapping[str, tuple[str, str]]) -> None:
+    """Refuse components that make no whole pipeline, or more than one."""
     missing = [part for part in _NEEDED if part not in parts]
     found = [part for part in DENOISERS if part in parts]
     if not found:
@@ -216,7 +222,6 @@ def _parts(index: Path) -> tuple[dict[str, tuple[str, str]], list[str]]:
                 f"{index} names only one of text_encoder{number} and tokenizer{number}."
             )
     _check_encoders(index, parts, parts[found[0]][1])
-    return parts, aside
 
 
 def _check_encoders(index: Path, parts: Mapping[str, tuple[str, str]], denoiser: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_evaluator import image_evaluator
-from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
+from tiny_pipelines import FLOWS, LAYOUTS, make_pipeline, open_pipeline
 
 from attacks.prompting.concepts.noise_matching import image_shape
 from attacks.relearning.denoising_training import denoising_learner, noised_batches
@@ -107,9 +107,14 @@ def test_lora_is_on_the_projections_of_all_attention(layout, subjects, evaluator
     expected = {
         f"{name}.{part}"
         for name, module in subject.denoiser.named_modules()
-        if name.endswith(("attn1", "attn2"))
-        for part in ("to_q", "to_k", "to_v", "to_out.0")
+        if name.endswith(("attn1", "attn2", "attn"))
+        for part in (
+            *("to_q", "to_k", "to_v", "to_out.0"),
+            *("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"),
+        )
+        if any(f"{name}.{part}" == known for known, _ in subject.denoiser.named_modules())
     }
+    assert any("add_k_proj" in name for name in expected) == (layout in FLOWS)
     with lesson(subject, evaluator):
         names = [n for n, p in subject.denoiser.named_parameters() if p.requires_grad]
     assert {name.partition(".lora_")[0] for name in names} == expected != set()

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_pipelines import LAYOUTS, PROMPTS, make_pipeline, open_pipeline
+from tiny_pipelines import FLOWS, PROMPTS, UNETS, make_pipeline, open_pipeline
 
 from attacks.prompting.concepts.noise_matching import (
     clean_inputs,
@@ -28,7 +28,26 @@ def test_the_first_timestep_has_noise_in_half_types(dtype, pipelines):
         torch.testing.assert_close(noisy[row].float(), deviation * noise[row], rtol=0.02, atol=1e-3)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", FLOWS)
+def test_the_loss_of_a_flow_is_that_of_its_definition(layout, subjects):
+    """Straight lines from pictures to noise, at the levels of the pipeline's scheduler."""
+    subject = subjects[layout]
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(3, 3, 16, 16, generator=generator)
+    noise = torch.randn(3, *subject.input_shape, generator=generator)
+    timesteps, text = torch.tensor([10, 500, 980]), subject.text(PROMPTS[:3])
+    with torch.no_grad():
+        loss = denoising_loss(subject, clean_inputs(subject, images, 2), timesteps, noise, text)
+        vae = make_pipeline(layout).vae
+        latents = vae.encode(images * 2 - 1).latent_dist.mode()
+        clean = (latents - vae.config.shift_factor) * vae.config.scaling_factor
+        levels = make_pipeline(layout).scheduler.sigmas.flip(0)[timesteps].view(-1, 1, 1, 1)
+        seen = subject.predict((1 - levels) * clean + levels * noise, timesteps, text)
+    wanted = (seen - (noise - clean)).square().mean(dim=(1, 2, 3))
+    torch.testing.assert_close(loss, wanted, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", UNETS)
 def test_the_denoising_loss_is_that_of_its_definition(layout, subjects, pipelines):
     """Written out with the deployer's own pipeline, one image at a time."""
     subject, pipeline = open_pipeline(pipelines / layout), make_pipeline(layout)

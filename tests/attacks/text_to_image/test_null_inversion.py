@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_evaluator import image_evaluator
-from tiny_pipelines import LAYOUTS, open_pipeline
+from tiny_pipelines import FLOWS, LAYOUTS, UNETS, open_pipeline
 
 from attacks.generation.ddim_inversion import (
     inverted,
@@ -83,7 +83,25 @@ def test_a_linear_step_is_worked_out_by_hand():
     torch.testing.assert_close(regenerated(noise, lambda sample, _: c * sample, down), clean)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", FLOWS)
+def test_regeneration_of_a_flow_is_the_librarys_euler(layout, subjects):
+    """From the same levels, the last of which the library itself takes to no noise."""
+    subject = subjects[layout]
+    down = schedules(subject.process, 4)[1]
+    levels = [float(subject.process.sigmas[time]) for time in down.timesteps]
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    scheduler.set_timesteps(sigmas=levels)
+    start = normal(2, *subject.input_shape)
+    with torch.no_grad():
+        predict = without_text(subject, 2)
+        found = regenerated(start, predict, down)
+        sample = start
+        for time, told in zip(down.timesteps.tolist(), scheduler.timesteps, strict=True):
+            sample = scheduler.step(predict(sample, time), told, sample).prev_sample
+    torch.testing.assert_close(found, sample, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("layout", UNETS)
 def test_regeneration_is_the_librarys_deterministic_sampling(layout, subjects):
     """Also for a UNet that predicts v (the layout sd2), whose output the scheduler converts."""
     subject = subjects[layout]

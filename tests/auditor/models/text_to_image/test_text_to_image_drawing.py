@@ -15,7 +15,6 @@ from tiny_pipelines import (
     T5_LENGTH,
     edit_json,
     open_pipeline,
-    sampling,
 )
 
 from auditor.core.errors import AuditorError, MeasurementError

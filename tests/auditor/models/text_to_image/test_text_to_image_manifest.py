@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_pipelines import (
+    FLOWS,
     LAYOUTS,
     PROMPTS,
     edit_json,
@@ -15,6 +16,7 @@ from tiny_pipelines import (
     make_unet,
     make_vae,
     open_pipeline,
+    sampling,
     spec,
 )
 
@@ -242,7 +244,15 @@ FAULTS = {
         config_fault("text_encoder", transformers_weights="../../elsewhere.safetensors"),
         "points to other weights",
     ),
-    "a transformer": (index_fault(transformer=["diffusers", "SD3"]), "component transformer"),
+    "a transformer": (index_fault(transformer=["diffusers", "SD3"]), "transformer is a SD3"),
+    "two denoisers": (
+        index_fault(transformer=["diffusers", "FluxTransformer2DModel"]),
+        "both a UNet and a transformer",
+    ),
+    "another encoder": (
+        index_fault(text_encoder=["transformers", "T5EncoderModel"]),
+        "text_encoder is a T5EncoderModel",
+    ),
     "another UNet": (index_fault(unet=["diffusers", "UNet3DConditionModel"]), "UNet3DCondition"),
     "no UNet": (index_fault(unet=None), "names no unet"),
     "half of SDXL": (index_fault(tokenizer_2=["transformers", "CLIPTokenizer"]), "only one of"),
@@ -434,3 +444,48 @@ def test_an_autoencoder_that_asks_for_it_stays_in_float32(sd1):
     subject = open_pipeline(sd1, dtype="bfloat16")
     assert subject.parts.vae.dtype == torch.bfloat16
     assert torch.isfinite(subject.generate(PROMPTS[:1], [1])).all()
+
+
+@pytest.fixture
+def flow(folders, tmp_path):
+    """Copies a folder of a flow that a test may break."""
+    return lambda layout: shutil.copytree(folders[layout], tmp_path / layout)
+
+
+FLOW_FAULTS = {
+    "no T5": ("sd3", index_fault(text_encoder_3=None, tokenizer_3=None), "+ T5EncoderModel, not"),
+    "half a T5": ("sd3", index_fault(tokenizer_3=None), "only one of text_encoder_3"),
+    "no autoencoder": ("flux", index_fault(vae=None), "names no vae"),
+    "another schedule": (
+        "flux",
+        index_fault(scheduler=["diffusers", "DDIMScheduler"]),
+        "not the schedule of a flow",
+    ),
+    "noise on the way": (
+        "sd3",
+        lambda folder: edit_json(
+            folder / "scheduler" / "scheduler_config.json", stochastic_sampling=True
+        ),
+        "without `stochastic_sampling`",
+    ),
+    "inpainting": ("sd3", config_fault("transformer", in_channels=9), "takes 9 channels"),
+    "control": ("flux", config_fault("transformer", in_channels=32), "but latents have 16"),
+    "other T5": ("flux", config_fault("transformer", joint_attention_dim=24), "T5 gives 40"),
+    "other CLIP": ("flux", config_fault("transformer", pooled_projection_dim=8), "CLIP gives 16"),
+}
+
+
+@pytest.mark.parametrize("fault", FLOW_FAULTS)
+def test_each_fault_of_a_flow_has_its_message(fault, flow):
+    layout, spoil, said = FLOW_FAULTS[fault]
+    folder = flow(layout)
+    spoil(folder)
+    assert said in refusal(folder)
+
+
+@pytest.mark.parametrize("layout", FLOWS)
+def test_pictures_of_a_flow_have_whole_patches(layout, folders):
+    drawing = sampling(folders[layout]) | {"height": 18, "width": 16}
+    assert "height of an image must be a multiple of 4" in refusal(
+        folders[layout], sampling=drawing
+    )
