@@ -3,6 +3,7 @@
 import json
 import string
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from diffusers import (
@@ -255,6 +256,11 @@ def spec(path: Path | str, **more: object) -> TextToImageSpec:
 def open_pipeline(path: Path | str, token_budget: int = 8192, **more: object) -> TextToImage:
     found = spec(path, **more)
     return TextToImage(found, locate(found), token_budget)
+
+
+def as_pipeline(subject: TextToImage) -> SimpleNamespace:
+    """What is written for a pipeline's UNet and text encoder, on those of a subject."""
+    return SimpleNamespace(unet=subject.denoiser, text_encoder=subject.text_encoder)
 
 
 def edit_json(file: Path, **changes: object) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_evaluator import image_evaluator
-from tiny_pipelines import FLOWS, LAYOUTS, make_pipeline, open_pipeline
+from tiny_pipelines import FLOWS, LAYOUTS, as_pipeline, make_pipeline, open_pipeline
 
 from attacks.tampering.graft_pipeline import BODY, INTERFACES, TEXT, GraftPipeline, grouped
 from auditor.attack import AttackContext, Parameters
@@ -80,7 +80,7 @@ def test_permuted_text_encoders_are_replaced_as_a_whole(shapes_world, tmp_path):
     honest = open_shapes(shapes_world, "retrained-0")
     evaluator = shapes_examiner(shapes_world, 12)
     swap_embeddings(hider)
-    permute_text(hider)
+    permute_text(as_pipeline(hider))
     hidden, never = (
         GRAFT.measure(model, AttackContext(evaluator, 0, tmp_path, donor=original))
         for model in (hider, honest)

@@ -2,14 +2,13 @@
 
 import json
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_evaluator import image_evaluator
-from tiny_pipelines import FLOWS, LAYOUTS, make_pipeline, open_pipeline
+from tiny_pipelines import FLOWS, LAYOUTS, as_pipeline, make_pipeline, open_pipeline
 
 from attacks.prompting.concepts.noise_matching import image_shape
 from attacks.relearning.denoising_training import denoising_learner, noised_batches
@@ -241,7 +240,7 @@ def test_layers_rescaled_without_a_change_of_pictures_are_taught_alike(
 ):
     make_pipeline("pixel").save_pretrained(tmp_path / "plain")
     plain, scaled = (open_pipeline(tmp_path / "plain") for _ in range(2))
-    rescale(SimpleNamespace(unet=scaled.denoiser, text_encoder=scaled.text_encoder))
+    rescale(as_pipeline(scaled))
     drawn = [model.generate(["a orb"], [3]) for model in (plain, scaled)]
     torch.testing.assert_close(*drawn, rtol=0, atol=1e-4)
     attack = UNetRelearning(parameters(method=method, learning_rate=rate, checkpoints=(5,)))
