@@ -141,7 +141,7 @@ def _fitted(
             f"{file} holds tensors that are no plain floating-point numbers (quantized?): "
             f"{listed(odd)}. Give them as they were before."
         )
-    missing = sorted(own.keys() - named.keys())
+    missing = sorted((own.keys() & _distinct(network)) - named.keys())
     whole = not missing
     if missing and (replacement.form != "state dict" or not _is_delta(part, network, named)):
         raise AuditorError(
@@ -157,6 +157,12 @@ def _fitted(
     if replacement.config is not None:
         _check_other_architecture(replacement.config, part, network)
     return Fitted(part, named, whole)
+
+
+def _distinct(network: nn.Module) -> set[str]:
+    """Names of a network's tensors, one of each that it holds under several (T5's embeddings)."""
+    held = (*network.named_parameters(), *network.named_buffers())
+    return {name for name, _ in held}
 
 
 def _is_delta(part: str, network: nn.Module, named: Mapping[str, Tensor]) -> bool:
