@@ -121,6 +121,9 @@ class SlotEncoder:
         """
         tokenizer, length = self._tokenizers[number], self._lengths[number]
         *begin, end = self._marks[number]
+        # the token that ends a prompt would move the place of CLIP's pooled text
+        special = {*tokenizer.all_special_ids, *self._marks[number]}
+        ordinary = next(i for i in range(len(tokenizer)) if i not in special)
         ids = torch.full((len(prompts), length), tokenizer.pad_token_id)
         mask = torch.zeros_like(ids)
         slots = torch.full_like(ids, -1)
@@ -129,7 +132,7 @@ class SlotEncoder:
             places: list[int] = []
             for piece in pieces:
                 if piece is None:
-                    tokens += [end] * count  # any token: its embedding is replaced
+                    tokens += [ordinary] * count  # its embedding is replaced
                     places += range(count)
                 else:
                     read = tokenizer(piece, add_special_tokens=False)["input_ids"]

@@ -10,7 +10,7 @@ from tiny_pipelines import FLOWS, PROMPTS, make_pipeline, make_t5, make_transfor
 from auditor.core.errors import AuditorError
 from auditor.models.opening import check_unopenable
 
-LAYER = "transformer_blocks.0.attn.to_q.weight"
+LAYER = {f"transformer_blocks.0.attn.to_q.{name}" for name in ("weight", "bias")}
 
 
 def replaced(folder, replacement):
@@ -30,10 +30,11 @@ def test_a_transformer_and_some_tensors_of_one(layout, folders, tmp_path):
     other.save_pretrained(tmp_path / "erased")
     whole = replaced(folders[layout], tmp_path / "erased")
     assert differing(other.state_dict(), whole.denoiser.state_dict()) == set()
-    save_file({LAYER: other.state_dict()[LAYER]}, tmp_path / "erased.safetensors")
+    trained = {name: other.state_dict()[name] for name in LAYER}
+    save_file(trained, tmp_path / "erased.safetensors")
     some = replaced(folders[layout], tmp_path / "erased.safetensors")
     before = make_transformer(layout).state_dict()
-    assert differing(before, some.denoiser.state_dict()) == {LAYER}
+    assert differing(before, some.denoiser.state_dict()) == LAYER
 
 
 @pytest.mark.parametrize(("layout", "number"), [("sd3", 2), ("flux", 1)])
