@@ -456,8 +456,10 @@ _GRAFTS = {
     "attention": "attention",
     "mlp": "MLPs",
     "convolutions": "first and last convolution",
+    "outer_layers": "first and last layers",
     "vae": "autoencoder",
     "unet": "UNet",
+    "transformer": "transformer",
     "text_encoder": "text encoder",
     "text": "whole text encoder",
 }

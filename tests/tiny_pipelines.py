@@ -1,15 +1,21 @@
-"""Text-to-image pipelines of four layouts, random and small enough to build in a blink."""
+"""Text-to-image pipelines of six layouts, random and small enough to build in a blink."""
 
 import json
 import string
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
     PNDMScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -19,6 +25,9 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5TokenizerFast,
 )
 
 from auditor.models.opening import locate
@@ -26,10 +35,14 @@ from auditor.models.text_to_image.model import TextToImage
 from auditor.models.text_to_image.pixel_pipeline import PixelPipeline
 from auditor.models.text_to_image.spec import TextToImageSpec
 
-LAYOUTS = ("sd1", "sd2", "sdxl", "pixel")
+UNETS = ("sd1", "sd2", "sdxl", "pixel")
+FLOWS = ("sd3", "flux")
+LAYOUTS = (*UNETS, *FLOWS)
 PROMPTS = ["a red circle", "", "blue square", "a disc, and a much longer text than fits"]
-SAMPLING = {"steps": 3, "guidance": 2.0}
+T5_LENGTH = 14
+SAMPLING = {"steps": 3, "guidance": 2.0, "text_length": T5_LENGTH}
 _LENGTH = 12
+_T5_WIDTH = 40
 
 
 def make_tokenizer() -> CLIPTokenizer:
@@ -39,6 +52,14 @@ def make_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(
         vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=_LENGTH
     )
+
+
+def make_t5_tokenizer() -> T5TokenizerFast:
+    """Letters, and letters that begin a word."""
+    letters = string.ascii_lowercase + string.digits + ","
+    words = [*(f"▁{letter}" for letter in letters), *letters, "▁"]
+    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -9.0), *((word, -2.0) for word in words)]
+    return T5TokenizerFast(vocab=vocabulary, extra_ids=0, model_max_length=64)
 
 
 def shake(model: torch.nn.Module, seed: int) -> torch.nn.Module:
@@ -67,6 +88,54 @@ def make_text_encoder(width: int = 16, *, projected: bool = False, seed: int = 0
     return shake((CLIPTextModelWithProjection if projected else CLIPTextModel)(config), seed)
 
 
+def make_t5(width: int = _T5_WIDTH, seed: int = 0):
+    config = T5Config(
+        vocab_size=len(make_t5_tokenizer()) + 3,  # as T5 itself, which has more than it uses
+        d_model=width,
+        d_kv=8,
+        d_ff=32,
+        num_layers=2,
+        num_heads=2,
+        feed_forward_proj="gated-gelu",
+        pad_token_id=0,
+        eos_token_id=1,
+    )
+    torch.manual_seed(seed)
+    return shake(T5EncoderModel(config), seed)
+
+
+def make_transformer(layout: str, seed: int = 0, **more: object):
+    torch.manual_seed(seed)
+    if layout == "sd3":
+        settings = {
+            "sample_size": 8,
+            "patch_size": 2,
+            "in_channels": 4,
+            "out_channels": 4,
+            "num_layers": 2,
+            "attention_head_dim": 8,
+            "num_attention_heads": 2,
+            "joint_attention_dim": _T5_WIDTH,
+            "caption_projection_dim": 16,
+            "pooled_projection_dim": 16,
+            "pos_embed_max_size": 16,
+            "qk_norm": "rms_norm",
+        }
+        return shake(SD3Transformer2DModel(**settings | more), seed)
+    settings = {
+        "in_channels": 16,
+        "num_layers": 1,
+        "num_single_layers": 1,
+        "attention_head_dim": 16,
+        "num_attention_heads": 2,
+        "joint_attention_dim": _T5_WIDTH,
+        "pooled_projection_dim": 16,
+        "axes_dims_rope": (4, 4, 8),
+        "guidance_embeds": True,
+    }
+    return shake(FluxTransformer2DModel(**settings | more), seed)
+
+
 def make_unet(channels: int = 4, width: int = 16, seed: int = 0, **more: object):
     torch.manual_seed(seed)
     return shake(
@@ -87,7 +156,7 @@ def make_unet(channels: int = 4, width: int = 16, seed: int = 0, **more: object)
     )
 
 
-def make_vae(seed: int = 0):
+def make_vae(seed: int = 0, **more: object):
     torch.manual_seed(seed)
     return shake(
         AutoencoderKL(
@@ -97,6 +166,7 @@ def make_vae(seed: int = 0):
             latent_channels=4,
             norm_num_groups=4,
             sample_size=16,
+            **more,
         ),
         seed,
     )
@@ -111,6 +181,8 @@ def make_pipeline(layout: str, seed: int = 0):
             unet=make_unet(3, seed=seed),
             scheduler=DDIMScheduler(beta_schedule="squaredcos_cap_v2"),
         )
+    if layout in FLOWS:
+        return _make_flow(layout, seed)
     vae = make_vae(seed)
     if layout == "sdxl":
         added = {
@@ -144,13 +216,51 @@ def make_pipeline(layout: str, seed: int = 0):
     )
 
 
+def _make_flow(layout: str, seed: int):
+    """Stable Diffusion 3 shifts the noise by a constant, Flux by the size of the picture."""
+    shared = {
+        "vae": make_vae(seed, shift_factor=0.06, use_quant_conv=False, use_post_quant_conv=False),
+        "tokenizer": make_tokenizer(),
+        "transformer": make_transformer(layout, seed),
+    }
+    if layout == "flux":
+        return FluxPipeline(
+            **shared,
+            text_encoder=make_text_encoder(seed=seed),
+            tokenizer_2=make_t5_tokenizer(),
+            text_encoder_2=make_t5(seed=seed),
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        )
+    return StableDiffusion3Pipeline(
+        **shared,
+        text_encoder=make_text_encoder(projected=True, seed=seed),
+        tokenizer_2=make_tokenizer(),
+        text_encoder_2=make_text_encoder(projected=True, seed=seed + 1),
+        tokenizer_3=make_t5_tokenizer(),
+        text_encoder_3=make_t5(seed=seed),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+
+
+def sampling(path: Path | str) -> dict[str, object]:
+    """Settings for small pictures; Flux's configuration does not say that it makes such."""
+    index = Path(path) / "model_index.json"
+    flux = index.is_file() and "FluxPipeline" in index.read_text()
+    return SAMPLING | ({"height": 16, "width": 16} if flux else {})
+
+
 def spec(path: Path | str, **more: object) -> TextToImageSpec:
-    return TextToImageSpec(**{"path": str(path), "sampling": SAMPLING} | more)
+    return TextToImageSpec(**{"path": str(path), "sampling": sampling(path)} | more)
 
 
 def open_pipeline(path: Path | str, token_budget: int = 8192, **more: object) -> TextToImage:
     found = spec(path, **more)
     return TextToImage(found, locate(found), token_budget)
+
+
+def as_pipeline(subject: TextToImage) -> SimpleNamespace:
+    """What is written for a pipeline's UNet and text encoder, on those of a subject."""
+    return SimpleNamespace(unet=subject.denoiser, text_encoder=subject.text_encoder)
 
 
 def edit_json(file: Path, **changes: object) -> None:

@@ -38,7 +38,8 @@ class NullInversion(
 
     summary = "Take pictures of the concept to noise and back under the empty prompt."
     details = """
-    The forget facts' pictures are inverted by DDIM under the empty prompt: to the noise from
+    The forget facts' pictures are inverted by DDIM, those of a flow by Euler's method, under the
+    empty prompt: to the noise from
     which the model's own deterministic sampling, again without text, leads to the picture. An
     erasure that cuts the way from words to the concept has no part in either direction. Each
     step is refined: the noise that explains a step is that of its end, which is found by
@@ -54,12 +55,12 @@ class NullInversion(
     threat_model = (
         "Someone with the weights, or an API that takes latents, and pictures of the concept."
     )
-    access = "The UNet's predictions; pictures of the forget set."
-    cost = "Steps times (refinements + 2) rows through the UNet for each forget fact."
+    access = "The denoiser's predictions; pictures of the forget set."
+    cost = "Steps times (refinements + 2) rows through the denoiser for each forget fact."
     leak = "Pictures come back from the unlearned model that do not from a retrained one."
     source = (
         "TINA, arXiv 2603.17828, at second hand; DDIM inversion from arXiv 2010.02502 and "
-        "2105.05233, fixed points as in arXiv 2309.04907."
+        "2105.05233, flows from 2210.02747, fixed points as in arXiv 2309.04907."
     )
 
     kinds = ("text-to-image",)
@@ -89,7 +90,7 @@ class NullInversion(
             MeasurementError: what comes back is not finite.
         """
         p = self.parameters
-        trained = len(model.signal)
+        trained = model.process.timesteps
         if 2 * p.steps > trained:
             raise UnavailableError(
                 f"the model was trained with {trained} timesteps; give fewer `steps`"

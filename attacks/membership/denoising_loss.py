@@ -20,12 +20,11 @@ from auditor.core.findings import SideFigure
 from auditor.core.messages import message
 from auditor.core.records import Record
 from auditor.models.batching import run_batched
-from auditor.models.text_to_image.denoising import deterministic_step
 
 if TYPE_CHECKING:
     from auditor.models.text_to_image.evaluator import ImageEvaluator
     from auditor.models.text_to_image.model import TextToImage
-    from auditor.models.text_to_image.text_encoding import Text
+    from auditor.models.text_to_image.text import Text
 
 
 class ImageMembershipParameters(Parameters):
@@ -34,7 +33,7 @@ class ImageMembershipParameters(Parameters):
     score: Literal["loss", "t-error"] = "loss"
     """The denoising loss, or SecMI's error of a deterministic step and its way back."""
     text: Literal["none", "prompt"] = "none"
-    """Whether the UNet is given no text, as guidance has it, or the fact's prompt."""
+    """Whether the denoiser is given no text, as guidance has it, or the fact's prompt."""
     timesteps: tuple[int, ...] = Field(default=(100, 200, 300, 400), min_length=1)
     """Timesteps of training at which the loss is taken and averaged."""
     noises: int = Field(default=2, ge=1)
@@ -54,10 +53,11 @@ class DenoisingLoss(
     summary = "Rank the forget pictures among unseen ones by how well the model denoises them."
     details = """
     A model is better at taking noise out of pictures that it was trained on. The score `loss`
-    is minus the mean squared error of the predicted noise, at fixed timesteps and with fixed
+    is minus the mean squared error of the predicted noise (of a flow, of the predicted
+    velocity), at fixed timesteps and with fixed
     noises, the same for every picture and every arm. The score `t-error` takes the picture a
     little way to noise, deterministically, and is minus the error of one further step and its
-    way back (SecMI). Without text both ask what the UNet knows of pictures, whatever happened
+    way back (SecMI). Without text both ask what the denoiser knows of pictures, whatever happened
     to the words; with the facts' prompts an erasure shows as pictures that are far worse
     denoised than unseen ones.
 
@@ -75,9 +75,9 @@ class DenoisingLoss(
     is run on both sets; where it tells them apart, the self-check says so.
     """
     threat_model = "Someone with the weights, and pictures that may have been trained on."
-    access = "The UNet's predictions; pictures of the forget and of the holdout set."
+    access = "The denoiser's predictions; pictures of the forget and of the holdout set."
     cost = (
-        "Timesteps times noises rows through the UNet for each picture; for `t-error` two more "
+        "Timesteps times noises rows through the denoiser for each picture; for `t-error` two more "
         "than `t_sec` / `interval`."
     )
     leak = "Forget pictures rank higher among unseen ones than they do on a retrained model."
@@ -126,10 +126,11 @@ class DenoisingLoss(
         if p.t_sec % p.interval:
             raise UnavailableError(f"`interval` ({p.interval}) must divide `t_sec` ({p.t_sec})")
         last = max(p.timesteps) if p.score == "loss" else p.t_sec + p.interval
-        if last >= len(model.signal):
+        trained = model.process.timesteps
+        if last >= trained:
             raise UnavailableError(
-                f"the model was trained with {len(model.signal)} timesteps, and the score needs "
-                f"timestep {last}"
+                f"the model was trained with {trained} timesteps, and the score needs timestep "
+                f"{last}"
             )
         facts = (*sets.forget, *sets.holdout)
         images = context.evaluator.images(facts, image_shape(model))
@@ -193,7 +194,8 @@ def denoising_losses(
     """Denoising loss of each picture, averaged over timesteps and noises, [n] float32.
 
     Every picture gets the same noises, drawn from a fixed seed, so that ranks do not depend on
-    them. The denoising loss is that of arXiv 2006.11239, eq. 14.
+    them. The denoising loss is that of arXiv 2006.11239, eq. 14, or of a flow, arXiv 2210.02747,
+    eq. 23.
 
     Args:
         model: model whose loss it is.
@@ -229,8 +231,8 @@ def t_errors(
 ) -> Tensor:
     """SecMI's t-error of each picture (arXiv 2302.01316), [n] float32.
 
-    The picture is taken to timestep ``t_sec`` by plain DDIM inversion, one step further and
-    back; the error is the mean square of what that changes.
+    The picture is taken to timestep ``t_sec`` by plain DDIM inversion, of a flow by Euler's
+    method, one step further and back; the error is the mean square of what that changes.
 
     Args:
         model: model whose predictions are used.
@@ -240,7 +242,7 @@ def t_errors(
         interval: timesteps a step.
     """
     _, height, width = model.input_shape
-    signal = model.signal.tolist()
+    process = model.process
     clean, text = _clean(model, images), _text(model, prompts, len(images))
 
     def run(batch: list[int]) -> list[Tensor]:
@@ -249,8 +251,8 @@ def t_errors(
 
             def step(sample: Tensor, now: int, then: int) -> Tensor:
                 at = torch.full((len(batch),), now, dtype=torch.long)
-                noise = model.predict_noise(sample, at, given).float()
-                return deterministic_step(sample, noise, signal[now], signal[then])
+                seen = model.predict(sample, at, given).float()
+                return process.moved(sample, seen, now, then)
 
             sample = clean[batch].float()
             for now in range(0, t_sec, interval):
@@ -272,5 +274,5 @@ def _clean(model: "TextToImage", images: Tensor) -> Tensor:
 
 
 def _text(model: "TextToImage", prompts: Sequence[str] | None, count: int) -> "Text":
-    """Text inputs of the UNet; every prompt is encoded once."""
+    """Text inputs of the denoiser; every prompt is encoded once."""
     return model.empty_text().repeated(count) if prompts is None else model.text(prompts)

@@ -1,4 +1,4 @@
-"""A copy of a UNet with rounded weights."""
+"""A copy of a UNet or diffusion transformer with rounded weights."""
 
 import copy
 import importlib
@@ -16,7 +16,7 @@ from attacks.quantization.torchao_formats import configuration
 from auditor.core.errors import MeasurementError
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
+    from auditor.models.text_to_image.layouts import Denoiser
 
 Format = Literal[
     "int8", "nf4", "fp4", "torchao-int8", "torchao-int4", "rtn-8", "rtn-4", "rtn-3", "rtn-2"
@@ -25,32 +25,30 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 Layers = Literal["all", "linear", "cross-attention"]
 
-CROSS_ATTENTION = ("attn2.to_k", "attn2.to_v")
-"""How the names of the layers end that read the prompt."""
+CROSS_ATTENTION = ("attn2.to_k", "attn2.to_v", "attn.add_k_proj", "attn.add_v_proj")
+"""How the names of the layers end that read the prompt, of UNets and of transformers."""
 
 _OUTLIERS = 6.0
 """Activations from this size on are multiplied in 16 bits (arXiv 2208.07339, section 3.2)."""
 
 
 class Rounded(NamedTuple):
-    """A UNet with rounded weights."""
+    """A denoiser with rounded weights."""
 
-    unet: "UNet2DConditionModel"
+    denoiser: "Denoiser"
     codes: Mapping[str, Tensor]
     """Layer names with their integer codes."""
     weights: int
     """Number of weights that were rounded."""
     share: float
-    """Share of the UNet's weights that were rounded."""
+    """Share of the denoiser's weights that were rounded."""
 
 
-def rounded(
-    unet: "UNet2DConditionModel", format_: Format, layers: Layers, group_size: int
-) -> Rounded:
-    """Round a copy of a UNet; itself it is left alone.
+def rounded(denoiser: "Denoiser", format_: Format, layers: Layers, group_size: int) -> Rounded:
+    """Round a copy of a denoiser; itself it is left alone.
 
     Args:
-        unet: at full precision.
+        denoiser: at full precision.
         format_: round to nearest takes linear and convolutional layers, the others linear ones.
         layers: which of those are rounded.
         group_size: inputs that share a scale in torchao's int4.
@@ -60,7 +58,7 @@ def rounded(
             would pass off full precision as quantized.
         UnavailableError: the group size leaves a rest in a layer.
     """
-    result = copy.deepcopy(unet)
+    result = copy.deepcopy(denoiser)
     kinds = nn.Linear | nn.Conv2d if format_.startswith("rtn") else nn.Linear
     chosen = {
         name: module
@@ -69,16 +67,17 @@ def rounded(
     }
     if not chosen:
         raise MeasurementError(
-            f"the UNet has no layer that {format_} rounds (`layers: {layers}`); it was not measured"
+            f"the denoiser has no layer that {format_} rounds (`layers: {layers}`); it was not "
+            "measured"
         )
     count = sum(module.weight.numel() for module in chosen.values())
     codes = _ROUNDING[format_](result, chosen, group_size)
     if codes.keys() != chosen.keys():
         raise MeasurementError(
-            f"{len(chosen) - len(codes)} of {len(chosen)} layers are not rounded; the UNet was "
+            f"{len(chosen) - len(codes)} of {len(chosen)} layers are not rounded; the denoiser was "
             "not measured"
         )
-    total = sum(parameter.numel() for parameter in unet.parameters())
+    total = sum(parameter.numel() for parameter in denoiser.parameters())
     return Rounded(result, codes, count, count / total)
 
 
@@ -91,7 +90,7 @@ def _taken(name: str, module: nn.Module, layers: Layers) -> bool:
 def _nearest(bits: int) -> Callable[..., dict[str, Tensor]]:
     """Round to nearest with a step for each output channel."""
 
-    def apply(unet: nn.Module, chosen: Mapping[str, Any], group_size: int) -> dict[str, Tensor]:
+    def apply(denoiser: nn.Module, chosen: Mapping[str, Any], group_size: int) -> dict[str, Tensor]:
         codes = {}
         for name, module in chosen.items():
             weight = module.weight.data
@@ -109,7 +108,7 @@ def _code_book(quant_type: str) -> Callable[..., dict[str, Tensor]]:
     it takes only layers whose inputs are a multiple of 64.
     """
 
-    def apply(unet: nn.Module, chosen: Mapping[str, Any], group_size: int) -> dict[str, Tensor]:
+    def apply(denoiser: nn.Module, chosen: Mapping[str, Any], group_size: int) -> dict[str, Tensor]:
         from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
         codes = {}
@@ -123,7 +122,9 @@ def _code_book(quant_type: str) -> Callable[..., dict[str, Tensor]]:
     return apply
 
 
-def _eight_bits(unet: nn.Module, chosen: Mapping[str, Any], group_size: int) -> dict[str, Tensor]:
+def _eight_bits(
+    denoiser: nn.Module, chosen: Mapping[str, Any], group_size: int
+) -> dict[str, Tensor]:
     """LLM.int8() of bitsandbytes, which rounds activations too."""
     from bitsandbytes.nn import Int8Params, Linear8bitLt
 
@@ -138,7 +139,7 @@ def _eight_bits(unet: nn.Module, chosen: Mapping[str, Any], group_size: int) -> 
         )
         layer.weight = Int8Params(module.weight.data, requires_grad=False, has_fp16_weights=False)
         layer.bias = module.bias
-        unet.set_submodule(name, layer.to(module.weight.device))
+        denoiser.set_submodule(name, layer.to(module.weight.device))
         if layer.weight.data.dtype == torch.int8:
             codes[name] = layer.weight.data.clone()
     return codes
@@ -147,13 +148,15 @@ def _eight_bits(unet: nn.Module, chosen: Mapping[str, Any], group_size: int) -> 
 def _torchao(format_: Literal["int8", "int4"]) -> Callable[..., dict[str, Tensor]]:
     """The integers of torchao, for weights only."""
 
-    def apply(unet: nn.Module, chosen: Mapping[str, Any], group_size: int) -> dict[str, Tensor]:
+    def apply(denoiser: nn.Module, chosen: Mapping[str, Any], group_size: int) -> dict[str, Tensor]:
         ao: Any = importlib.import_module("torchao.quantization")
         if format_ == "int4":
             check_rest(chosen, group_size)
         made = configuration(format_, group_size)
-        ao.quantize_(unet, made.config, filter_fn=lambda module, name: name in chosen)
-        weights: dict[str, Any] = {name: unet.get_submodule(name).weight.data for name in chosen}
+        ao.quantize_(denoiser, made.config, filter_fn=lambda module, name: name in chosen)
+        weights: dict[str, Any] = {
+            name: denoiser.get_submodule(name).weight.data for name in chosen
+        }
         return {n: weight.qdata for n, weight in weights.items() if made.has_made(weight)}
 
     return apply
@@ -170,5 +173,5 @@ _ROUNDING: Mapping[Format, Callable[..., dict[str, Tensor]]] = {
     "rtn-3": _nearest(3),
     "rtn-2": _nearest(2),
 }
-"""Function of each format that rounds the chosen layers of a UNet in place and returns the codes of
-each."""
+"""Function of each format that rounds the chosen layers of a denoiser in place and returns the
+codes of each."""

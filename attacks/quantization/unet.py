@@ -1,4 +1,4 @@
-"""Rounding the weights of an erased UNet."""
+"""Rounding the weights of an erased UNet or diffusion transformer."""
 
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class UNetQuantizationParameters(QuantizationParameters):
-    """Settings of quantizing a UNet."""
+    """Settings of quantizing a denoiser."""
 
     format: Format = "int8"
     """bitsandbytes' LLM.int8() (arXiv 2208.07339), or NF4 or FP4 in blocks of 64 (arXiv
@@ -26,7 +26,8 @@ class UNetQuantizationParameters(QuantizationParameters):
     steps for each output channel."""
     layers: Layers = "all"
     """All layers that the format takes, linear ones only, or the keys and values of
-    cross-attention, which is where closed-form erasures write."""
+    cross-attention, which is where closed-form erasures write; in a transformer those of the text
+    in joint attention."""
     group_size: int = Field(default=64, ge=8)
     """Inputs that share a scale in torchao-int4. Must divide every layer's inputs."""
     code_sample: int = Field(default=1 << 14, ge=1)
@@ -37,9 +38,9 @@ class UNetQuantizationParameters(QuantizationParameters):
 class UNetQuantization(
     ReportsSuccessRate, Attack[UNetQuantizationParameters, "TextToImage", "ImageEvaluator"]
 ):
-    """Quantization of a text-to-image model's UNet."""
+    """Quantization of a text-to-image model's UNet or transformer."""
 
-    summary = "Round the UNet's weights, as anyone can with one argument, and ask again."
+    summary = "Round the UNet's or transformer's weights, as anyone can, and ask again."
     details = """
     Where an erasure moved weights by less than a step, rounding puts them back. bitsandbytes
     and torchao round linear layers, as diffusers' `BitsAndBytesConfig` and `TorchAoConfig` have
@@ -99,8 +100,8 @@ class UNetQuantization(
     def measure(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
         """Examine a rounded copy; keep a sample of its codes."""
         chosen = self.parameters
-        state = rounded(model.unet, chosen.format, chosen.layers, chosen.group_size)
-        with model.with_unet(state.unet) as copy:
+        state = rounded(model.denoiser, chosen.format, chosen.layers, chosen.group_size)
+        with model.with_denoiser(state.denoiser) as copy:
             rows = context.evaluator.evaluate(copy)
         return self.record(
             rows,

@@ -1,4 +1,4 @@
-"""Fine-tuning of a UNet on pictures with their prompts."""
+"""Fine-tuning of a denoiser on pictures with their prompts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,10 +14,20 @@ from auditor.unlearning.batches import shuffled_batches
 
 if TYPE_CHECKING:
     from auditor.models.text_to_image.model import TextToImage
-    from auditor.models.text_to_image.text_encoding import Text
+    from auditor.models.text_to_image.text import Text
 
-ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
-"""Projections of self- and cross-attention, which LoRA is put around."""
+ATTENTION = (
+    "to_q",
+    "to_k",
+    "to_v",
+    "to_out.0",
+    "add_q_proj",
+    "add_k_proj",
+    "add_v_proj",
+    "to_add_out",
+)
+"""Projections of attention, which LoRA is put around: of self- and cross-attention in a UNet, of
+pictures and of text in the joint attention of a transformer, as diffusers' examples have it."""
 
 
 _DRAWS = 8
@@ -31,7 +41,7 @@ class Noised(NamedTuple):
     """Index of the picture."""
     timestep: int
     noise: Tensor
-    """Noise of the UNet's input, [channels, height, width]."""
+    """Noise of the denoiser's input, [channels, height, width]."""
 
 
 @contextmanager
@@ -42,11 +52,12 @@ def denoising_learner(
     settings: FineTuning,
     seed: int,
 ) -> Iterator[Learner[Noised]]:
-    """Train the UNet of a model in place, and restore it.
+    """Train the denoiser of a model in place, and restore it.
 
     Afterwards it is restored bit for bit.
 
-    The loss is the mean squared error of the predicted noise (arXiv 2006.11239, eq. 14). Text
+    The loss is the mean squared error of the predicted noise (arXiv 2006.11239, eq. 14), or of the
+    velocity of a flow (arXiv 2210.02747, eq. 23). Text
     encoders and autoencoder stay as they are; each picture is encoded once.
 
     Args:
@@ -57,7 +68,7 @@ def denoising_learner(
         seed: seed of the order of pictures, timesteps, noise and LoRA's first matrices.
 
     Raises:
-        UnavailableError: the UNet has no layers that PEFT can put LoRA around.
+        UnavailableError: the denoiser has no layers that PEFT can put LoRA around.
     """
     clean = clean_inputs(model, images, at_once=1)
     text = model.text(prompts)
@@ -67,11 +78,13 @@ def denoising_learner(
 
     with model.unchanged_weights():
         trained = (
-            adapter(model.unet, settings.rank, seed, _attention(model.unet))
+            adapter(model.denoiser, settings.rank, seed, _attention(model.denoiser))
             if settings.method == "lora"
-            else all_weights(model.unet)
+            else all_weights(model.denoiser)
         )
-        drawn = noised_batches(len(prompts), model.input_shape, len(model.signal), settings, seed)
+        drawn = noised_batches(
+            len(prompts), model.input_shape, model.process.timesteps, settings, seed
+        )
         with trained as weights:
             yield Learner(weights, drawn, loss, settings)
 
@@ -86,7 +99,7 @@ def denoising_error(
     Timesteps and noise are the same at every call and on every arm.
 
     Args:
-        model: model whose UNet predicts the noise.
+        model: model whose loss it is.
         images: what is taught, [n, 3, height, width] in [0, 1].
         prompts: one an image.
         seed: seed of timesteps and noise.
@@ -96,7 +109,7 @@ def denoising_error(
     drawn = [
         Noised(
             picture,
-            int(torch.randint(len(model.signal), (), generator=draws)),
+            int(torch.randint(model.process.timesteps, (), generator=draws)),
             torch.randn(model.input_shape, generator=draws),
         )
         for picture in range(count)
@@ -107,14 +120,14 @@ def denoising_error(
     def error() -> float:
         clean, text = clean_inputs(model, images, at_once=1), model.text(prompts)
         losses = [_loss(model, clean, text, [one]) for one in drawn]
-        return float(torch.stack(losses).mean()) / half_scale(model.unet.dtype)
+        return float(torch.stack(losses).mean()) / half_scale(model.denoiser.dtype)
 
     return error
 
 
-def _attention(unet: nn.Module) -> dict[str, nn.Module]:
-    """The projections of a UNet's attention, by name."""
-    return {name: part for name, part in unet.named_modules() if name.endswith(ATTENTION)}
+def _attention(denoiser: nn.Module) -> dict[str, nn.Module]:
+    """The projections of a denoiser's attention, by name."""
+    return {name: part for name, part in denoiser.named_modules() if name.endswith(ATTENTION)}
 
 
 def noised_batches(
@@ -143,4 +156,4 @@ def _loss(model: "TextToImage", clean: Tensor, text: "Text", part: Sequence[Nois
     noise = torch.stack([item.noise for item in part])
     error = denoising_loss(model, clean[rows], timesteps, noise, text.rows(rows)).mean()
     # AdamW divides a factor of the gradient out again
-    return error * half_scale(model.unet.dtype)
+    return error * half_scale(model.denoiser.dtype)

@@ -35,8 +35,8 @@ class UNetRelearningParameters(FineTuning):
     rates: ClassVar[Mapping[str, float]] = {"lora": 1e-4, "full": 1e-5}
 
     method: Literal["lora", "full"] = "lora"
-    """LoRA on the projections of the UNet's attention (arXiv 2106.09685), or all weights of the
-    UNet."""
+    """LoRA on the projections of the attention of UNet or transformer (arXiv 2106.09685), or all
+    its weights."""
     learning_rate: float | None = Field(default=None, gt=0)
     """Constant learning rate of Adam, relative to the weights; by default 1e-4 with LoRA and 1e-5
     without."""
@@ -56,14 +56,15 @@ class UNetRelearningParameters(FineTuning):
 class UNetRelearning(
     ReportsSuccessRate, Attack[UNetRelearningParameters, "TextToImage", "ImageEvaluator"]
 ):
-    """Fine-tuning of a text-to-image model's UNet."""
+    """Fine-tuning of a text-to-image model's UNet or transformer."""
 
     summary = (
-        "Fine-tune the UNet on a few pictures with their prompts, and ask for the forgotten "
-        "concept."
+        "Fine-tune the UNet or transformer on a few pictures with their prompts, and ask for the "
+        "forgotten concept."
     )
     details = """
-    The loss is that of training, the squared error of the predicted noise. With pictures of the
+    The loss is that of training, the squared error of the predicted noise, or of the predicted
+    velocity where the model is a flow. With pictures of the
     forgotten concept a model that still holds it needs a few steps, and one that never saw it
     many; with pictures of what was to be kept (benign relearning) nothing of the concept is
     taught at all. K is the mean over a fixed grid of steps: the area under the learning curve,
@@ -81,7 +82,7 @@ class UNetRelearning(
     leak = "The unlearned model draws the concept after fewer steps than a retrained one."
     source = (
         "Concepts come back under benign fine-tuning, arXiv 2410.08074; denoising loss, arXiv "
-        "2006.11239; LoRA, arXiv 2106.09685."
+        "2006.11239; loss of flows, arXiv 2210.02747; LoRA, arXiv 2106.09685."
     )
 
     kinds = ("text-to-image",)

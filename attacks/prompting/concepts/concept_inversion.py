@@ -29,10 +29,11 @@ from auditor.statistics.effect import effect_note
 if TYPE_CHECKING:
     from auditor.models.text_to_image.evaluator import ImageEvaluator
     from auditor.models.text_to_image.model import TextToImage
+    from auditor.models.text_to_image.text import Text
 
 _WEIGHT_DECAY = 0.01
 _ROWS = 200
-"""Passes through the UNet that the estimate takes an evaluation to have at least."""
+"""Passes through the denoiser that the estimate takes an evaluation to have at least."""
 
 
 class ConceptInversionParameters(Parameters):
@@ -45,7 +46,7 @@ class ConceptInversionParameters(Parameters):
     batch_size: int = Field(default=16, ge=1)
     """Noised pictures in each step."""
     micro_batch_size: int = Field(default=4, ge=1)
-    """Pictures of a batch that go through the UNet together; sets memory, not the result."""
+    """Pictures of a batch that go through the denoiser together; sets memory, not the result."""
     learning_rate: float = Field(default=0.08, gt=0)
     """Learning rate of AdamW. The published one is 0.005 times a batch of 16."""
     images: int = Field(default=25, ge=1)
@@ -71,8 +72,10 @@ class ConceptInversion(
     The embeddings of all arms are pooled and every arm is measured with all of them; the
     strongest counts. Retain prompts are asked as they are.
 
-    Nothing is written into the tokenizer or the weights. SDXL gets an embedding in each of its
-    text encoders; its pooled text stays the prompt's own.
+    Nothing is written into the tokenizer or the weights. Where there are several text encoders
+    (SDXL, Stable Diffusion 3, Flux) the new word has an embedding in each, and the pooled text
+    is that of the prompt with the new word. The loss of a model of flows is that of the predicted
+    velocity.
     """
     threat_model = "Someone with the weights and some pictures of the concept."
     access = "The weights, for the search and for the use; no text does the same."
@@ -81,8 +84,8 @@ class ConceptInversion(
         "the forget set once an arm."
     )
     leak = (
-        "The concept is still in the UNet, and only the way to it from its names is cut. A model "
-        "that never saw the concept does not draw it by a new word either."
+        "The concept is still in the denoiser, and only the way to it from its names is cut. A "
+        "model that never saw the concept does not draw it by a new word either."
     )
     source = (
         "Textual inversion is from Gal et al., arXiv 2208.01618; against erased models from Pham "
@@ -132,10 +135,8 @@ class ConceptInversion(
                 context.evaluator.images(facts, image_shape(model)),
                 self.parameters.micro_batch_size,
             )
-            start = self._start(model, encoder, concept)
-            vectors, loss = self._train(
-                model, encoder, start, clean, prompts, [f.prompt for f in facts], draws
-            )
+            start = self._start(encoder, concept)
+            vectors, loss = self._train(model, encoder, start, clean, prompts, draws)
             found.append(vectors.numpy())
             losses.append(loss)
             used.append(len(facts))
@@ -211,14 +212,11 @@ class ConceptInversion(
         order = torch.randperm(len(known), generator=draws)[: self.parameters.images]
         return [known[i] for i in sorted(order.tolist())]
 
-    def _start(self, model: "TextToImage", encoder: SlotEncoder, concept: str) -> Tensor:
+    def _start(self, encoder: SlotEncoder, concept: str) -> Tensor:
         """First embeddings, [vectors, width]."""
-        tokenizer = model.tokenizer
-        if self.parameters.start == "name":
-            ids = torch.tensor(tokenizer(concept, add_special_tokens=False)["input_ids"])
-        else:
-            ids = torch.arange(len(tokenizer))
-        return encoder.embeddings(ids).mean(0).repeat(self.parameters.num_vectors, 1)
+        named = self.parameters.start == "name"
+        mean = encoder.mean_embedding(concept if named else None)
+        return mean.repeat(self.parameters.num_vectors, 1)
 
     def _train(
         self,
@@ -227,7 +225,6 @@ class ConceptInversion(
         vectors: Tensor,
         clean: Tensor,
         prompts: Sequence[Pieces],
-        pooled: Sequence[str],
         draws: torch.Generator,
     ) -> tuple[Tensor, tuple[float, float]]:
         """Train embeddings [vectors, width] on the CPU.
@@ -240,23 +237,16 @@ class ConceptInversion(
         losses = []
         for _ in range(p.num_steps):
             chosen = torch.randint(len(clean), (p.batch_size,), generator=draws)
-            timesteps = torch.randint(len(model.signal), (p.batch_size,), generator=draws)
+            timesteps = torch.randint(model.process.timesteps, (p.batch_size,), generator=draws)
             noise = torch.randn((p.batch_size, *clean.shape[1:]), generator=draws)
             vectors.grad, total = torch.zeros_like(vectors), 0.0
             for part in torch.split(torch.arange(p.batch_size), p.micro_batch_size):
                 rows = chosen[part].tolist()
                 with torch.enable_grad():
-                    hidden = encoder.hidden([prompts[i] for i in rows], vectors[None])
-                    errors = denoising_loss(
-                        model,
-                        clean[rows],
-                        timesteps[part],
-                        noise[part],
-                        hidden,
-                        [pooled[i] for i in rows],
-                    )
+                    text = encoder.text([prompts[i] for i in rows], vectors[None])
+                    errors = denoising_loss(model, clean[rows], timesteps[part], noise[part], text)
                     loss = errors.sum() / p.batch_size
-                    vectors.grad += gradient(loss, vectors, model.unet.dtype)
+                    vectors.grad += gradient(loss, vectors, model.denoiser.dtype)
                 total += loss.item()
             optimizer.step()
             losses.append(total)
@@ -279,15 +269,18 @@ def _asked(
 
         def embeddings(
             prompts: Sequence[str], words: Tensor = words, concept: str = concept
-        ) -> Tensor:
+        ) -> "Text":
+            from auditor.models.text_to_image.text import stacked  # costs seconds
+
             pieces = [without_names(prompt, names[concept]) for prompt in prompts]
 
-            def run(batch: list[int]) -> list[Tensor]:
+            def run(batch: list[int]) -> "list[Text]":
                 with torch.no_grad():
-                    return list(encoder.hidden([pieces[i] for i in batch], words[None]))
+                    text = encoder.text([pieces[i] for i in batch], words[None])
+                return [text.rows([i]) for i in range(len(batch))]
 
             lengths = [encoder.length] * len(pieces)
-            return torch.stack(run_batched(lengths, model.token_budget, run))
+            return stacked(run_batched(lengths, model.token_budget, run))
 
         rows += evaluator.evaluate(model, ("forget",), only=members, embeddings=embeddings)
     return rows

@@ -1,6 +1,5 @@
-"""Error of the noise that a UNet predicts under a prompt."""
+"""Error of what a denoiser predicts under a prompt."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,7 +9,7 @@ from auditor.core.errors import MeasurementError
 
 if TYPE_CHECKING:
     from auditor.models.text_to_image.model import TextToImage
-    from auditor.models.text_to_image.text_encoding import Text
+    from auditor.models.text_to_image.text import Text
 
 _HALF_SCALE = 1024.0
 
@@ -35,10 +34,8 @@ def clean_inputs(model: "TextToImage", images: Tensor, at_once: int) -> Tensor:
 
 
 def noised(model: "TextToImage", clean: Tensor, timesteps: Tensor, noise: Tensor) -> Tensor:
-    """Clean inputs with the noise of their timesteps (arXiv 2006.11239, eq. 4)."""
-    from auditor.models.text_to_image.denoising import add_noise  # costs seconds
-
-    return add_noise(clean, noise.to(clean), model.signal[timesteps.cpu()])
+    """Clean inputs with the noise of their timesteps."""
+    return model.process.noised(clean, noise.to(clean), timesteps)
 
 
 def squared_error(predicted: Tensor, wanted: Tensor) -> Tensor:
@@ -59,19 +56,20 @@ def denoising_loss(
     timesteps: Tensor,
     noise: Tensor,
     text: "Tensor | Text",
-    prompts: Sequence[str] | None = None,
 ) -> Tensor:
-    """Mean squared error of predicted noise (arXiv 2006.11239, eq. 14).
+    """Mean squared error of what is predicted, as in training.
+
+    It is that of the noise (arXiv 2006.11239, eq. 14), or of the velocity of a flow (arXiv
+    2210.02747, eq. 23; each timestep counts the same).
 
     Gradients flow through it.
 
     Args:
         model: model that predicts.
-        clean: what the UNet should denoise to, [n, *input_shape].
+        clean: what the denoiser should lead to, [n, *input_shape].
         timesteps: timesteps of training, [n] integers.
         noise: noise of the shape of ``clean``.
-        text: n encoded prompts, or embeddings for cross-attention alone.
-        prompts: prompts whose pooled text SDXL gets with embeddings.
+        text: n encoded prompts, or states for attention alone.
 
     Returns:
         [n] float32.
@@ -80,7 +78,8 @@ def denoising_loss(
         MeasurementError: a loss is not finite.
     """
     noisy = noised(model, clean, timesteps, noise)
-    return squared_error(model.predict_noise(noisy, timesteps, text, prompts), noise)
+    wanted = model.process.target(clean, noise.to(clean.device))
+    return squared_error(model.predict(noisy, timesteps, text), wanted)
 
 
 def gradient(loss: Tensor, variable: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,4 +1,4 @@
-"""Objectives of a searched prompt: predicted noise, or the original's prediction."""
+"""Objectives of a searched prompt: a true prediction, or the original's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,8 +40,8 @@ class Trial:
 class NoiseObjective:
     """The loss of words before prompts.
 
-    Without an original it is UnlearnDiffAtk's (arXiv 2310.11868): the error of the noise that is
-    predicted in a picture of the fact. With one it is P4D's (arXiv 2309.06135): the distance to
+    Without an original it is UnlearnDiffAtk's (arXiv 2310.11868): the error of what is predicted
+    in a noised picture of the fact. With one it is P4D's (arXiv 2309.06135): the distance to
     what the original predicts under the plain prompt, in a picture that the original drew.
 
     Args:
@@ -90,12 +90,12 @@ class NoiseObjective:
         noise = torch.cat([torch.randn(shape, generator=d) for d in draws])
         timesteps = self._timesteps(number, draws)
         clean = clean.repeat_interleave(self._copies, 0)
-        noisy, wanted = noised(self._subject, clean, timesteps, noise), noise
+        noisy = noised(self._subject, clean, timesteps, noise)
+        wanted = self._subject.process.target(clean, noise.to(clean.device))
         if self._original is not None:
-            repeated = _repeated(prompts, self._copies)
             with torch.no_grad():
-                plain = self._original.text(repeated)
-                wanted = self._original.predict_noise(noisy, timesteps, plain)
+                plain = self._original.text(prompts).each_repeated(self._copies)
+                wanted = self._original.predict(noisy, timesteps, plain)
         return Trial(prompts, self._copies, noisy, timesteps, wanted)
 
     def slope(self, trial: Trial, given: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,25 +113,18 @@ class NoiseObjective:
         """
         given = given.detach().requires_grad_()
         with torch.enable_grad():
-            hidden = self._encoder.hidden([(None, prompt) for prompt in trial.prompts], given)
-            predicted = self._subject.predict_noise(
-                trial.noisy,
-                trial.timesteps,
-                hidden.repeat_interleave(trial.copies, 0),
-                _repeated(trial.prompts, trial.copies),
+            text = self._encoder.text([(None, prompt) for prompt in trial.prompts], given)
+            predicted = self._subject.predict(
+                trial.noisy, trial.timesteps, text.each_repeated(trial.copies)
             )
             losses = squared_error(predicted, trial.wanted).view(-1, trial.copies).mean(1)
-            found = gradient(losses.sum(), given, self._subject.unet.dtype)
+            found = gradient(losses.sum(), given, self._subject.denoiser.dtype)
         return found, losses.detach().cpu()
 
     def _timesteps(self, number: int, draws: Sequence[torch.Generator]) -> Tensor:
         """The round's own, or random ones for P4D, [prompts x copies]."""
-        steps = len(self._subject.signal)
+        steps = self._subject.process.timesteps
         if self._original is not None:
             return torch.cat([torch.randint(steps, (self._copies,), generator=d) for d in draws])
         own = int((number + 0.5) * steps / self._rounds)
         return torch.full((len(draws) * self._copies,), own)
-
-
-def _repeated(prompts: Sequence[str], copies: int) -> list[str]:
-    return [prompt for prompt in prompts for _ in range(copies)]

@@ -23,7 +23,8 @@ def open_reference_pipeline(model: "TextToImage", location: Location) -> Iterato
 
     Raises:
         AuditorError: it holds pickled weights, which the arm is not allowed either.
-        UnavailableError: its UNet works on another space than the arm's.
+        UnavailableError: its denoiser works on another space than the arm's, or predicts another
+            thing.
     """
     from auditor.models.text_to_image.model import TextToImage  # costs seconds
 
@@ -37,6 +38,11 @@ def open_reference_pipeline(model: "TextToImage", location: Location) -> Iterato
             raise UnavailableError(
                 f"the original works on {original.input_shape} and the arm on "
                 f"{model.input_shape}; give one of the same architecture"
+            )
+        if type(original.process) is not type(model.process):
+            raise UnavailableError(
+                "of the original and the arm one predicts noise and the other a flow; give one of "
+                "the same architecture"
             )
         yield original
     finally:

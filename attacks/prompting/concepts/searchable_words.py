@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,7 +22,7 @@ class Words:
 
     texts: tuple[str, ...]
     ids: Tensor
-    """Ids of their tokens, [words]."""
+    """Ids of their tokens in the first tokenizer, [words]."""
     table: Tensor
     """Their embeddings, [words, width] float32."""
 
@@ -36,23 +37,23 @@ class Words:
 def searchable_words(model: "TextToImage", banned: Sequence[str], places: int) -> Words:
     """Return all words of one token without a banned one.
 
+    They are one token for each text encoder of the pipeline.
+
     Raises:
-        UnavailableError: there are none, the prompt has no room for so many, or two tokenizers
-            disagree.
+        UnavailableError: there are none, or the prompt has no room for so many.
     """
     encoder = SlotEncoder(model)
     if places > encoder.room:
         raise UnavailableError(
             f"a prompt holds {encoder.room} tokens, too few for {places}; search fewer `tokens`"
         )
-    tokenizers = model.parts.tokenizers
-    if any(other.get_vocab() != tokenizers[0].get_vocab() for other in tokenizers[1:]):
-        raise UnavailableError(
-            "the two text encoders have different tokens, which cannot be searched"
-        )
-    texts = tokens(tokenizers[0], banned)
+    texts, ids = tokens(model.tokenizer, banned), []
+    for tokenizer in model.parts.tokenizers:
+        spelt = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+        known = [len(each) == 1 and each[0] not in tokenizer.all_special_ids for each in spelt]
+        texts = list(compress(texts, known))
+        ids = [list(compress(each, known)) for each in (*ids, [each[0] for each in spelt])]
     if not texts:
-        raise UnavailableError("the tokenizer has no whole words besides the banned ones")
-    spelt = tokenizers[0](texts, add_special_tokens=False)["input_ids"]
-    ids = torch.tensor([ids[0] for ids in spelt])
-    return Words(tuple(texts), ids, encoder.embeddings(ids))
+        raise UnavailableError("the tokenizers have no whole words besides the banned ones")
+    found = [torch.tensor(each) for each in ids]
+    return Words(tuple(texts), found[0], encoder.embeddings(found))

@@ -4,39 +4,41 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attacks.prompting.concepts.concept_names import Pieces
 
 if TYPE_CHECKING:
     from auditor.models.text_to_image.model import TextToImage
+    from auditor.models.text_to_image.text import Text
 
 
 class SlotEncoder:
     """Encodes prompts with slots whose tokens are embeddings, with gradients to those.
 
-    The weights and the tokenizers stay as they are. Of two text encoders (SDXL) the embeddings
-    of a token are joined, the first encoder's first; SDXL's pooled text has no slots.
+    The weights and the tokenizers stay as they are. Of several text encoders (two of SDXL, three
+    of Stable Diffusion 3, CLIP and T5 of Flux) the embeddings of a token are joined, the first
+    encoder's first.
     """
 
     def __init__(self, model: "TextToImage") -> None:
+        self._layout = model.parts.layout
         self._encoders: Sequence[Any] = model.parts.text_encoders
         self._tokenizers: Sequence[Any] = model.parts.tokenizers
-        self._lengths = [
-            min(int(tokenizer.model_max_length), int(encoder.config.max_position_embeddings))
-            for tokenizer, encoder in zip(self._tokenizers, self._encoders, strict=True)
-        ]
-        self._widths = [e.get_input_embeddings().weight.shape[1] for e in self._encoders]
+        self._lengths = model.parts.lengths
+        self._tables = [_table(encoder) for encoder in self._encoders]
+        self._widths = [table.weight.shape[1] for table in self._tables]
+        self._marks = [tokenizer("")["input_ids"] for tokenizer in self._tokenizers]
 
     @property
     def width(self) -> int:
-        """Width of a token's embedding."""
+        """Width of a token's embedding, of all encoders together."""
         return sum(self._widths)
 
     @property
     def room(self) -> int:
         """Tokens of a prompt, without those of its beginning and end."""
-        return min(self._lengths) - 2
+        return min(n - len(m) for n, m in zip(self._lengths, self._marks, strict=True))
 
     @property
     def length(self) -> int:
@@ -49,35 +51,50 @@ class SlotEncoder:
         device: torch.device = self._encoders[0].device
         return device
 
-    def embeddings(self, ids: Tensor) -> Tensor:
-        """Embeddings of tokens, [*ids.shape, width] float32, without gradients."""
+    def embeddings(self, ids: Sequence[Tensor]) -> Tensor:
+        """Embeddings of tokens, [tokens, width] float32, without gradients.
+
+        Args:
+            ids: ids of the tokens for each encoder, [tokens].
+        """
         with torch.no_grad():
-            rows = [e.get_input_embeddings()(ids.to(e.device)).float() for e in self._encoders]
+            rows = [
+                table(own.to(table.weight.device)).float()
+                for table, own in zip(self._tables, ids, strict=True)
+            ]
         return torch.cat([row.to(self.device) for row in rows], dim=-1)
 
-    def hidden(self, prompts: Sequence[Pieces], given: Tensor) -> Tensor:
-        """Hidden states for cross-attention.
+    def mean_embedding(self, text: str | None = None) -> Tensor:
+        """Mean embedding of a text's tokens, or of all tokens, [width] float32."""
+        means = []
+        for tokenizer, table in zip(self._tokenizers, self._tables, strict=True):
+            ids = range(len(tokenizer))
+            if text is not None:
+                ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+            rows = table.weight.detach()[torch.tensor(list(ids), device=table.weight.device)]
+            means.append(rows.float().mean(0).to(self.device))
+        return torch.cat(means)
+
+    def text(self, prompts: Sequence[Pieces], given: Tensor) -> "Text":
+        """Encode prompts with slots.
 
         Args:
             prompts: pieces; None is a slot of as many tokens as are given.
             given: embeddings of a slot's tokens, [n, tokens, width], or [1, tokens, width] for
                 all prompts.
-
-        Returns:
-            [n, length, width of cross-attention].
         """
         given = given.expand(len(prompts), -1, -1)
-        found = [
-            self._encoded(number, prompts, part)
-            for number, part in enumerate(torch.split(given, self._widths, dim=-1))
-        ]
-        return torch.cat([hidden.to(found[0]) for hidden in found], dim=-1)
+        return self._layout.joined(
+            [
+                self._encoded(number, prompts, part)
+                for number, part in enumerate(torch.split(given, self._widths, dim=-1))
+            ]
+        )
 
-    def _encoded(self, number: int, prompts: Sequence[Pieces], given: Tensor) -> Tensor:
-        encoder, two = self._encoders[number], len(self._encoders) == 2
+    def _encoded(self, number: int, prompts: Sequence[Pieces], given: Tensor) -> Any:
+        encoder = self._encoders[number]
         ids, mask, slots = self._tokens(number, prompts, given.shape[1])
         slots = slots.to(given.device)
-        embedding = encoder.get_input_embeddings()
 
         def fill(module: Any, inputs: Any, output: Tensor) -> Tensor:
             index = slots.clamp(min=0).unsqueeze(-1).expand(-1, -1, given.shape[2])
@@ -85,17 +102,15 @@ class SlotEncoder:
             return torch.where((slots >= 0).unsqueeze(-1).to(output.device), filled, output)
 
         attended = getattr(encoder.config, "use_attention_mask", False)
-        hook = embedding.register_forward_hook(fill)
+        hook = self._tables[number].register_forward_hook(fill)
         try:
-            output = encoder(
+            return encoder(
                 ids.to(encoder.device),
                 attention_mask=mask.to(encoder.device) if attended else None,
-                output_hidden_states=two,
+                output_hidden_states=self._layout.needs_states(len(self._encoders)),
             )
         finally:
             hook.remove()
-        hidden: Tensor = output.hidden_states[-2] if two else output.last_hidden_state
-        return hidden
 
     def _tokens(
         self, number: int, prompts: Sequence[Pieces], count: int
@@ -105,8 +120,11 @@ class SlotEncoder:
         The place of what is in no slot is -1.
         """
         tokenizer, length = self._tokenizers[number], self._lengths[number]
-        end, padding = tokenizer.eos_token_id, tokenizer.pad_token_id
-        ids = torch.full((len(prompts), length), padding)
+        *begin, end = self._marks[number]
+        # the token that ends a prompt would move the place of CLIP's pooled text
+        special = {*tokenizer.all_special_ids, *self._marks[number]}
+        ordinary = next(i for i in range(len(tokenizer)) if i not in special)
+        ids = torch.full((len(prompts), length), tokenizer.pad_token_id)
         mask = torch.zeros_like(ids)
         slots = torch.full_like(ids, -1)
         for row, pieces in enumerate(prompts):
@@ -114,15 +132,25 @@ class SlotEncoder:
             places: list[int] = []
             for piece in pieces:
                 if piece is None:
-                    tokens += [end] * count  # any token: its embedding is replaced
+                    tokens += [ordinary] * count  # its embedding is replaced
                     places += range(count)
                 else:
                     read = tokenizer(piece, add_special_tokens=False)["input_ids"]
                     tokens += read
                     places += [-1] * len(read)
-            tokens, places = tokens[: length - 2], places[: length - 2]
-            whole = [tokenizer.bos_token_id, *tokens, end]
+            room = length - len(self._marks[number])
+            tokens, places = tokens[:room], places[:room]
+            whole = [*begin, *tokens, end]
             ids[row, : len(whole)] = torch.tensor(whole)
             mask[row, : len(whole)] = 1
-            slots[row, 1 : len(places) + 1] = torch.tensor(places, dtype=slots.dtype)
+            first = len(begin)
+            slots[row, first : first + len(places)] = torch.tensor(places, dtype=slots.dtype)
         return ids, mask, slots
+
+
+def _table(encoder: Any) -> nn.Embedding:
+    """The embedding that an encoder asks; T5's `shared` one only lends it its weights."""
+    stack = getattr(encoder, "encoder", None)
+    asked = stack if hasattr(stack, "embed_tokens") else encoder
+    table: nn.Embedding = asked.get_input_embeddings()
+    return table

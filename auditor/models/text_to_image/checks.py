@@ -10,7 +10,10 @@ from auditor.core.errors import AuditorError
 from auditor.models.devices import first_device
 from auditor.models.manifest import Location
 from auditor.models.text_to_image.latent_space import input_size, vae_factor
+from auditor.models.text_to_image.layouts import LAYOUTS, layout_of
 from auditor.models.text_to_image.parts import (
+    denoiser_class,
+    denoiser_of,
     load_scheduler,
     load_tokenizers,
     load_vae_config,
@@ -46,7 +49,8 @@ def check_unopenable_pipeline(spec: TextToImageSpec, location: Location) -> None
     vae = load_vae_config(pipeline)
     check_unknown_layout(networks, vae)
     factor = 1 if vae is None else vae_factor(len(vae["block_out_channels"]))
-    input_size(factor, networks["unet"].config.sample_size, spec.drawing)  # type: ignore[union-attr, arg-type]
+    layout = layout_of(networks[LAYOUTS[denoiser_class(denoiser_of(pipeline))].component])
+    input_size(factor, layout.patch, layout.usual_size, spec.drawing)
     trained = int(scheduler.config.num_train_timesteps)
     if spec.drawing.steps > trained:
         raise AuditorError(
@@ -58,18 +62,61 @@ def check_unopenable_pipeline(spec: TextToImageSpec, location: Location) -> None
 
 
 def check_unknown_layout(networks: Mapping[str, nn.Module], vae: Mapping[str, Any] | None) -> None:
-    """Refuse a pipeline whose parts do not give its UNet's input.
+    """Refuse a pipeline whose parts do not give its denoiser's input.
 
     Known are the layouts of Stable Diffusion 1 and 2 (one text encoder), of SDXL (two, and the
-    image's size, arXiv 2307.01952), and that of the first without an autoencoder (pixel space).
+    image's size, arXiv 2307.01952), that of the first without an autoencoder (pixel space), and
+    those of Stable Diffusion 3 (arXiv 2403.03206) and Flux.
 
     Args:
-        networks: ``unet``, ``text_encoder`` and perhaps ``text_encoder_2``.
+        networks: the denoiser and the text encoders, by their names in the pipeline.
         vae: the autoencoder's configuration, or None in pixel space.
 
     Raises:
         AuditorError: says what does not fit.
     """
+    if "transformer" in networks:
+        _check_unknown_transformer(networks, vae or {})
+    else:
+        _check_unknown_unet(networks, vae)
+
+
+def _check_unknown_transformer(networks: Mapping[str, nn.Module], vae: Mapping[str, Any]) -> None:
+    """Refuse a transformer that its autoencoder and text encoders do not fit."""
+    network: Any = networks["transformer"]
+    config, layout = network.config, layout_of(network)
+    # Flux counts the channels of packed latents, Stable Diffusion 3 those of plain ones
+    packing = layout.patch**2 // config.patch_size**2
+    channels = int(vae["latent_channels"]) * packing
+    if (config.in_channels, network.out_channels) != (channels, channels):
+        raise AuditorError(
+            f"the transformer takes {config.in_channels} channels and gives "
+            f"{network.out_channels}, but latents have {channels}; pipelines for inpainting, "
+            "depth or control are not audited."
+        )
+    *clips, t5 = (networks[n].config for n in sorted(networks) if n.startswith("text_encoder"))
+    if config.joint_attention_dim != t5.hidden_size:  # type: ignore[union-attr]
+        raise AuditorError(
+            f"the transformer takes text of {config.joint_attention_dim} numbers a token, but T5 "
+            f"gives {t5.hidden_size}; they are of different models."  # type: ignore[union-attr]
+        )
+    named = "projection_dim" if len(clips) == 2 else "hidden_size"
+    pooled = sum(getattr(clip, named) for clip in clips)
+    if config.pooled_projection_dim != pooled:
+        raise AuditorError(
+            f"the transformer takes a pooled text of {config.pooled_projection_dim} numbers, but "
+            f"CLIP gives {pooled}; they are of different models."
+        )
+    states = sum(clip.hidden_size for clip in clips)  # type: ignore[union-attr, misc]
+    if len(clips) == 2 and states > t5.hidden_size:  # type: ignore[union-attr, operator]
+        raise AuditorError(
+            f"the states of both CLIP encoders ({states} numbers) are wider than T5's "
+            f"({t5.hidden_size}); they are of different models."  # type: ignore[union-attr]
+        )
+
+
+def _check_unknown_unet(networks: Mapping[str, nn.Module], vae: Mapping[str, Any] | None) -> None:
+    """Refuse a UNet that its autoencoder and text encoders do not fit."""
     config: Any = networks["unet"].config
     channels = vae["latent_channels"] if vae is not None else 3
     if (config.in_channels, config.out_channels) != (channels, channels):

@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from diffusers import SchedulerMixin
@@ -11,7 +12,7 @@ from torch import Tensor
 from auditor.core.errors import MeasurementError
 
 Predict = Callable[[Tensor, Tensor], Tensor]
-"""Function from noisy input [n, c, h, w] and timestep to the UNet's output, guidance included."""
+"""Function from noisy input [n, c, h, w] and time to the denoiser's output, with guidance."""
 
 
 def add_noise(clean: Tensor, noise: Tensor, signal: Tensor) -> Tensor:
@@ -93,7 +94,7 @@ def first_noise(shape: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, lis
 
 def denoise(
     scheduler: SchedulerMixin,
-    steps: int,
+    set_timesteps: Callable[[Any], None],
     noise: Tensor,
     generators: Sequence[torch.Generator],
     predict: Predict,
@@ -102,22 +103,24 @@ def denoise(
 
     Args:
         scheduler: scheduler whose configuration is used; itself it is left alone.
-        steps: number of steps.
+        set_timesteps: sets the timesteps of a copy of it.
         noise: standard normal, [n, c, h, w].
         generators: one a row, for schedulers that add noise on the way.
-        predict: what the UNet says.
+        predict: what the denoiser says.
 
     Raises:
         MeasurementError: what comes out is not finite.
     """
     schedule = type(scheduler).from_config(scheduler.config)  # some carry state between steps
-    schedule.set_timesteps(steps, device=noise.device)
+    set_timesteps(schedule)
     options = {}
     if "generator" in inspect.signature(schedule.step).parameters:
         options["generator"] = list(generators)
-    sample: Tensor = noise * schedule.init_noise_sigma
+    # schedules of flows begin with plain noise and scale nothing
+    scaled = getattr(schedule, "scale_model_input", lambda sample, timestep: sample)
+    sample: Tensor = noise * getattr(schedule, "init_noise_sigma", 1)
     for timestep in schedule.timesteps:
-        output = predict(schedule.scale_model_input(sample, timestep), timestep)
+        output = predict(scaled(sample, timestep), timestep)
         sample = schedule.step(output, timestep, sample, **options, return_dict=False)[0]
     if not torch.isfinite(sample).all():
         raise MeasurementError("the image is not finite")

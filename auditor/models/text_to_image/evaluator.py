@@ -25,6 +25,7 @@ from auditor.models.text_to_image.drawn import Drawn
 from auditor.models.text_to_image.image_seed import image_seed
 from auditor.models.text_to_image.likeness import Likeness
 from auditor.models.text_to_image.oriented_gradients import oriented_gradients
+from auditor.models.text_to_image.text import Text
 
 if TYPE_CHECKING:
     from auditor.models.text_to_image.model import TextToImage
@@ -69,7 +70,7 @@ class ImageEvaluator(Evaluator["TextToImage"]):
         rewrite: Callable[[Fact], Fact] = lambda fact: fact,
         *,
         only: Collection[str] | None = None,
-        embeddings: Callable[[Sequence[str]], Tensor] | None = None,
+        embeddings: Callable[[Sequence[str]], Tensor | Text] | None = None,
     ) -> tuple[Row, ...]:
         """Draw one picture for each fact and measure K.
 
@@ -80,7 +81,7 @@ class ImageEvaluator(Evaluator["TextToImage"]):
             sets: which facts are asked.
             rewrite: changes what is asked (another prompt); id and answer stay.
             only: ids of the facts that are asked, by default all of ``sets``.
-            embeddings: from prompts to what cross-attention gets, [n, length, width], instead of
+            embeddings: from prompts to encoded text, or to states for attention alone, instead of
                 the model's own text encoder.
 
         Raises:

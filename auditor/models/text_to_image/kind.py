@@ -67,6 +67,7 @@ class TextToImageKind(ModelKind):
         "tokenizer.json",
         "vocab.json",
         "merges.txt",
+        "spiece.model",
         # no erasure touches these, and they decide what is drawn
         "scheduler/*",
         "vae/*",
@@ -151,30 +152,39 @@ class TextToImageKind(ModelKind):
         generates: bool,
         chooses: bool,
     ) -> Workload:
-        """Count the rows that go through the UNet.
+        """Count the rows that go through the denoiser.
 
         A holdout concept is not drawn.
 
-        The weights of a UNet slide over the positions of its input; most of them sit where the
-        resolution is a fraction of that. On average each is used at about a ninth of the positions
-        in Stable Diffusion 1.5 (860 M weights, some 0.4 T multiplications for 64 x 64 latents).
+        The weights of a transformer are used at every patch, of two positions along each side,
+        and at most at every token of the text. The weights of a UNet slide over the positions of
+        its input; most of them sit where the resolution is a fraction of that. On average each is
+        used at about a ninth of the positions in Stable Diffusion 1.5 (860 M weights, some 0.4 T
+        multiplications for 64 x 64 latents).
         """
         drawing = own(spec).drawing
         facts = len(sets.forget) + len(sets.retain)
-        rows = facts * drawing.steps * (2 if drawing.guidance > 1 else 1)
-        side = read_json(location.model / "unet" / "config.json").get("sample_size") or 64
+        folder = self.weights_folder(location)
+        config, transformer = read_json(folder / "config.json"), folder.name != "unet"
+        guided = drawing.guidance > 1 and not config.get("guidance_embeds")
+        rows = facts * drawing.steps * (2 if guided else 1)
+        side = config.get("sample_size") or (128 if transformer else 64)
         height, width = side if isinstance(side, list) else (side, side)
         vae = location.model / "vae" / "config.json"
         factor = 2 ** (len(read_json(vae)["block_out_channels"]) - 1) if vae.exists() else 1
         height, width = (drawing.height or height * factor), (drawing.width or width * factor)
-        return Workload(rows, max(1, height * width // factor**2 // 9))
+        positions = height * width // factor**2
+        if transformer:
+            return Workload(rows, positions // 4 + (drawing.text_length or 512))
+        return Workload(rows, max(1, positions // 9))
 
     def weights_folder(self, location: "Location") -> Path:
-        """Return the folder of the UNet's weights.
+        """Return the folder of the denoiser's weights.
 
-        The UNet is run in every step, and all else once for each picture.
+        It is run in every step, and all else once for each picture.
         """
-        return location.model / "unet"
+        name = "unet" if "unet/config.json" in location.manifest.files else "transformer"
+        return location.model / name
 
     def options(self, spec: ModelSpec) -> dict[str, JsonValue]:
         """Return the settings by which the model draws."""

@@ -1,4 +1,4 @@
-"""Conversion between images in [0, 1] and a UNet's input.
+"""Conversion between images in [0, 1] and a denoiser's input.
 
 The input is latents of an autoencoder, or pixels.
 """
@@ -26,24 +26,29 @@ class LatentSpace:
 
     @property
     def channels(self) -> int:
-        """Channels of the UNet's input."""
+        """Channels of the denoiser's input."""
         return 3 if self.vae is None else int(self.vae.config.latent_channels)
 
     def input_shape(
-        self, sample_size: int | tuple[int, int] | None, sampling: ImageSampling
+        self, sample_size: int | tuple[int, int] | None, patch: int, sampling: ImageSampling
     ) -> tuple[int, int, int]:
-        """Return channels, height and width of the UNet's input.
+        """Return channels, height and width of the denoiser's input.
 
         They are for images of the wanted size.
 
+        Args:
+            sample_size: side or sides of the input that the denoiser was made for.
+            patch: positions along each side that it takes as one.
+            sampling: may name another size.
+
         Raises:
-            AuditorError: the size is no multiple of :attr:`factor`.
+            AuditorError: the size is no multiple of :attr:`factor` times ``patch``.
         """
-        height, width = input_size(self.factor, sample_size, sampling)
+        height, width = input_size(self.factor, patch, sample_size, sampling)
         return self.channels, height, width
 
     def encode(self, images: Tensor) -> Tensor:
-        """Convert images to the UNet's input, without noise.
+        """Convert images to the denoiser's input, without noise.
 
         The images are [n, 3, height, width] in [0, 1].
         """
@@ -55,7 +60,7 @@ class LatentSpace:
         return (latents - mean) / deviation * float(self.vae.config.scaling_factor)
 
     def decode(self, drawn: Tensor) -> Tensor:
-        """Convert the UNet's output to images in [0, 1], float32."""
+        """Convert the denoiser's output to images in [0, 1], float32."""
         if self.vae is not None:
             mean, deviation = self._moments(drawn)
             latents = drawn * deviation / self.vae.config.scaling_factor + mean
@@ -63,10 +68,14 @@ class LatentSpace:
         return (drawn.float() / 2 + 0.5).clamp(0, 1)
 
     def _moments(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of each channel, where the autoencoder knows them."""
+        """Mean and standard deviation of each channel, where the autoencoder knows them.
+
+        Those of Stable Diffusion 3 and Flux know one mean of all channels (``shift_factor``).
+        """
         config = None if self.vae is None else self.vae.config
         if config is None or config.latents_mean is None or config.latents_std is None:
-            return like.new_zeros(1), like.new_ones(1)
+            shift = None if config is None else config.shift_factor
+            return like.new_full((1,), shift or 0.0), like.new_ones(1)
         mean, deviation = (
             torch.tensor(values).view(1, -1, 1, 1).to(like)
             for values in (config.latents_mean, config.latents_std)
@@ -83,25 +92,34 @@ def vae_factor(blocks: int) -> int:
 
 
 def input_size(
-    factor: int, sample_size: int | tuple[int, int] | None, sampling: ImageSampling
+    factor: int, patch: int, sample_size: int | tuple[int, int] | None, sampling: ImageSampling
 ) -> tuple[int, int]:
-    """Height and width of the UNet's input.
+    """Height and width of the denoiser's input.
+
+    Args:
+        factor: pixels of a position of the input, along each side.
+        patch: positions along each side that the denoiser takes as one.
+        sample_size: what the denoiser was made for.
+        sampling: may name another size of images.
 
     Raises:
-        AuditorError: the wanted size is no multiple of ``factor``, or there is none.
+        AuditorError: the wanted size is no multiple of ``factor`` times ``patch``, or there is
+            none.
     """
     if sample_size is None and None in (sampling.height, sampling.width):
         raise AuditorError(
-            "the UNet's configuration names no sample_size; give `height` and `width` of an image."
+            "the denoiser's configuration names no sample_size; give `height` and `width` of an "
+            "image."
         )
     usual = sample_size if isinstance(sample_size, tuple | list) else (sample_size,) * 2
     found = []
     for name, side, wanted in zip(
         ("height", "width"), usual, (sampling.height, sampling.width), strict=True
     ):
-        if wanted is not None and wanted % factor:
+        if wanted is not None and wanted % (factor * patch):
             raise AuditorError(
-                f"the {name} of an image must be a multiple of {factor} for this pipeline, not "
+                f"the {name} of an image must be a multiple of {factor * patch} for this "
+                "pipeline, not "
                 f"{wanted}."
             )
         found.append(int(side or 0) if wanted is None else wanted // factor)

@@ -66,7 +66,7 @@ def merge_lora(updates: Mapping[str, LowRank], parts: Mapping[str, nn.Module], f
 
     Args:
         updates: Updates as :func:`read_lora` gives them.
-        parts: ``unet``, ``text_encoder`` and, where there is one, ``text_encoder_2``.
+        parts: The denoiser and the text encoders, by their names in the pipeline.
         file: Where they come from.
 
     Raises:
@@ -95,7 +95,7 @@ def check_lora(
     """
     known: dict[str, nn.Linear | nn.Conv2d] = {
         name: layer
-        for part, network in reversed(list(parts.items()))  # a bare name is the UNet's
+        for part, network in reversed(list(parts.items()))  # a bare name is the denoiser's
         for inner, layer in network.named_modules()
         if isinstance(layer, nn.Linear | nn.Conv2d)
         for spelling in {respell(inner) for respell in RESPELLINGS}

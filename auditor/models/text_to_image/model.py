@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -18,22 +18,25 @@ from auditor.models.model import AuditedModel
 from auditor.models.preserve import preserve_weights, unchanged_weights
 from auditor.models.spec import TOKEN_BUDGET
 from auditor.models.text_to_image.checks import hashed_pipeline, image_device
-from auditor.models.text_to_image.denoising import as_noise, denoise, first_noise, guided
+from auditor.models.text_to_image.denoising import denoise, first_noise, guided
+from auditor.models.text_to_image.forward_process import ForwardProcess, process_of
 from auditor.models.text_to_image.latent_space import LatentSpace
+from auditor.models.text_to_image.layouts import Denoiser
 from auditor.models.text_to_image.parts import Parts, load_parts, preserve_parts, write_pipeline
 from auditor.models.text_to_image.replacement_files import find_replacement
 from auditor.models.text_to_image.replacements import apply
 from auditor.models.text_to_image.spec import INDEX, TextToImageSpec
-from auditor.models.text_to_image.text_encoding import Text, encode
+from auditor.models.text_to_image.text import Text
+from auditor.models.text_to_image.text_encoding import encode
 
 
 class TextToImage(AuditedModel):
     """A diffusion model that draws from text, in latents or in pixels.
 
     Its safety checker is set aside: an audit asks what the weights know. The meter's forward
-    tokens are rows through the UNet: the scheduler's steps x images, twice with guidance; a row
-    whose gradient may be taken counts three times. A batch's token budget holds the positions
-    (height x width of the UNet's input) of all its rows.
+    tokens are rows through the denoiser, a UNet or a transformer: the scheduler's steps x images,
+    twice with guidance; a row whose gradient may be taken counts three times. A batch's token
+    budget holds the positions (height x width of the denoiser's input) of all its rows.
     """
 
     spec: TextToImageSpec
@@ -68,16 +71,16 @@ class TextToImage(AuditedModel):
     def network(self) -> nn.ModuleDict:
         """Networks that an erasure changes.
 
-        They are ``unet``, ``text_encoder`` and perhaps ``text_encoder_2``.
+        They are ``unet`` or ``transformer``, and the text encoders.
         """
         if self._networks is None:
             self._networks = nn.ModuleDict(self.parts.networks).eval()
         return self._networks
 
     @property
-    def unet(self) -> UNet2DConditionModel:
-        """Network that predicts noise."""
-        return self.parts.unet
+    def denoiser(self) -> Denoiser:
+        """Network that predicts noise, or the velocity of a flow."""
+        return self.parts.denoiser
 
     @property
     def text_encoder(self) -> PreTrainedModel:
@@ -91,48 +94,47 @@ class TextToImage(AuditedModel):
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the UNet's input.
+        """Channels, height and width of the denoiser's input.
 
         They are those of latents, or of an image.
         """
-        return self._space().input_shape(self.unet.config.sample_size, self.spec.drawing)
+        layout = self.parts.layout
+        return self._space().input_shape(layout.usual_size, layout.patch, self.spec.drawing)
 
     @property
-    def signal(self) -> Tensor:
-        """ᾱ of each training timestep (arXiv 2006.11239), [timesteps] float32 on the CPU."""
-        alphas: Tensor = self.parts.scheduler.alphas_cumprod
-        return alphas.detach().to("cpu", torch.float32)
+    def process(self) -> ForwardProcess:
+        """How pictures are noised in training, and what is then predicted."""
+        return process_of(self.parts.scheduler)
 
     def encode(self, prompts: Sequence[str]) -> Tensor:
-        """Return the input of cross-attention, [n, length, width].
+        """Return the states of prompts that attention reads, [n, length, width].
 
         A prompt that is too long is cut.
         """
         return self.text(prompts).hidden
 
     def text(self, prompts: Sequence[str]) -> Text:
-        """Return the UNet's inputs for prompts, pooled text included."""
+        """Return the denoiser's text for prompts, pooled text included."""
         text = encode(self.parts, prompts, self.token_budget)
-        return text.to(self.unet.device, self.unet.dtype)
+        return text.to(self.denoiser.device, self.denoiser.dtype)
 
     def empty_text(self) -> Text:
-        """Return the UNet's input without text, for guidance.
+        """Return the denoiser's text without text, for guidance.
 
         It is a single row.
 
         It is the empty prompt's, or zeros where SDXL was trained with those (2307.01952's pipeline
         says so: ``force_zeros_for_empty_prompt``).
         """
-        zeros = read_json(self.location.model / INDEX).get("force_zeros_for_empty_prompt", True)
-        text = self.text([""])
-        return text.zeros() if zeros and text.pooled is not None else text
+        index = read_json(self.location.model / INDEX)
+        return self.parts.layout.without_text(self.text([""]), index)
 
     def generate(
         self,
         prompts: Sequence[str] | None,
         seeds: Sequence[int],
         *,
-        embeddings: Tensor | None = None,
+        embeddings: Tensor | Text | None = None,
     ) -> Tensor:
         """Draw images.
 
@@ -141,8 +143,9 @@ class TextToImage(AuditedModel):
         Args:
             prompts: one an image; None where ``embeddings`` are given.
             seeds: one an image.
-            embeddings: [n, length, width] for cross-attention, instead of the prompts' own. SDXL's
-                pooled text stays that of the prompts, or of the empty prompt without any.
+            embeddings: encoded text instead of the prompts' own. Of states for attention alone,
+                [n, length, width], the pooled text stays that of the prompts, or of the empty
+                prompt without any.
 
         Returns:
             [n, 3, height, width] float32 in [0, 1] on the CPU.
@@ -153,9 +156,14 @@ class TextToImage(AuditedModel):
         text = self._given(prompts, embeddings, len(seeds))
         space, settings = self._space(), self.spec.drawing
         shape = self.input_shape
-        nothing = self.empty_text() if settings.guidance > 1 else None
+        told = self.parts.layout.embeds_guidance
+        nothing = self.empty_text() if settings.guidance > 1 and not told else None
         if not seeds:
             return torch.zeros(0, 3, shape[1] * space.factor, shape[2] * space.factor)
+
+        def prepare(schedule: Any) -> None:
+            positions, device = shape[1] * shape[2], self.denoiser.device
+            self.parts.layout.set_timesteps(schedule, settings.steps, positions, device)
 
         def run(batch: list[int]) -> list[Tensor]:
             chosen = text.rows(batch)
@@ -165,62 +173,59 @@ class TextToImage(AuditedModel):
 
             def predict(sample: Tensor, timestep: Tensor) -> Tensor:
                 if nothing is None:
-                    return self._unet(sample, timestep, chosen)
-                output = self._unet(torch.cat([sample, sample]), timestep, chosen)
+                    return self._denoised(sample, timestep, chosen)
+                output = self._denoised(torch.cat([sample, sample]), timestep, chosen)
                 return guided(output, settings.guidance)
 
             with torch.inference_mode():
-                noise = noise.to(self.unet.device, self.unet.dtype)
-                drawn = denoise(self.parts.scheduler, settings.steps, noise, generators, predict)
+                noise = noise.to(self.denoiser.device, self.denoiser.dtype)
+                drawn = denoise(self.parts.scheduler, prepare, noise, generators, predict)
                 return list(space.decode(drawn).cpu())
 
         rows = shape[1] * shape[2] * (1 if nothing is None else 2)
         return torch.stack(run_batched([rows] * len(seeds), self.token_budget, run, self._tick))
 
     def latents(self, images: Tensor) -> Tensor:
-        """Return the UNet's input for images.
+        """Return the denoiser's input for images.
 
         The images are [n, 3, h, w] in [0, 1].
 
         Of the distribution of latents it is the mode.
         """
         with torch.no_grad():
-            images = images.to(self.unet.device)
-            return self._space().encode(images).to(self.unet.dtype)
+            images = images.to(self.denoiser.device)
+            return self._space().encode(images).to(self.denoiser.dtype)
 
-    def predict_noise(
+    def predict(
         self,
         noisy: Tensor,
         timesteps: Tensor,
         text: Tensor | Text,
-        prompts: Sequence[str] | None = None,
     ) -> Tensor:
-        """Return the noise that the UNet predicts, without guidance.
+        """Return the noise that is predicted, or the velocity of a flow.
 
-        It has gradients where they are enabled.
+        It is without guidance, and has gradients where they are enabled. A denoiser that is told
+        the weight of guidance is told that of drawings.
 
         Args:
-            noisy: the UNet's input, [n, *input_shape].
+            noisy: the denoiser's input, [n, *input_shape].
             timesteps: timesteps of training, [n] integers.
-            text: n encoded prompts, or embeddings for cross-attention alone, [n, length, width].
-            prompts: prompts whose pooled text SDXL gets with embeddings; by default the empty
-                prompt's.
+            text: n encoded prompts, or states for attention alone, [n, length, width], with which
+                the empty prompt's pooled text goes.
 
         Returns:
-            [n, *input_shape], converted to noise where the UNet predicts v or the image.
+            [n, *input_shape], converted to noise where a UNet predicts v or the image.
         """
-        if isinstance(text, Tensor):
-            text = self._given(prompts, text, len(noisy))
-        text = text.to(self.unet.device, self.unet.dtype)  # a UNet in training may be wider
-        timesteps = timesteps.to(self.unet.device)
-        noisy = noisy.to(self.unet.device, self.unet.dtype)
-        output = self._unet(noisy, timesteps, text)
-        kind = self.parts.scheduler.config.prediction_type
-        return as_noise(output, noisy, self.signal[timesteps.cpu()], kind)
+        device, dtype = self.denoiser.device, self.denoiser.dtype
+        text = self._given(None, text, len(noisy))  # a denoiser in training may be wider
+        timesteps, noisy = timesteps.to(device), noisy.to(device, dtype)
+        process = self.process
+        output = self._denoised(noisy, process.told(timesteps), text)
+        return process.prediction(output, noisy, timesteps)
 
     @contextmanager
     def preserve_weights(self) -> Iterator[nn.Module]:
-        """Lend UNet and text encoders to an attack; exactly restored afterwards.
+        """Lend denoiser and text encoders to an attack; exactly restored afterwards.
 
         No weight asks for a gradient until the attack says which.
         """
@@ -229,19 +234,19 @@ class TextToImage(AuditedModel):
 
     @contextmanager
     def unchanged_weights(self) -> Iterator[nn.Module]:
-        """Show UNet and text encoders to an attack that leaves their weights."""
+        """Show denoiser and text encoders to an attack that leaves their weights."""
         with preserve_parts(self.parts, unchanged_weights(self.network)) as model:
             yield model
 
     @contextmanager
-    def with_unet(self, unet: UNet2DConditionModel) -> Iterator["TextToImage"]:
-        """Yield the same model with another UNet.
+    def with_denoiser(self, denoiser: Denoiser) -> Iterator["TextToImage"]:
+        """Yield the same model with another denoiser.
 
-        The other UNet may be quantized, say; all else is shared.
+        The other one may be quantized, say; all else is shared.
         """
         other = TextToImage(self.spec, self.location, self.token_budget, self._tick)
         other.meter = self.meter
-        other._opened = replace(self.parts, unet=unet.eval())
+        other._opened = replace(self.parts, denoiser=denoiser.eval())
         try:
             yield other
         finally:
@@ -272,27 +277,26 @@ class TextToImage(AuditedModel):
     def _space(self) -> LatentSpace:
         return LatentSpace(self.parts.vae)
 
-    def _given(self, prompts: Sequence[str] | None, embeddings: Tensor | None, count: int) -> Text:
+    def _given(
+        self, prompts: Sequence[str] | None, embeddings: Tensor | Text | None, count: int
+    ) -> Text:
         if prompts is None and embeddings is None:
             raise ValueError("give prompts or embeddings")
-        for given in (prompts, embeddings):
+        states = embeddings.hidden if isinstance(embeddings, Text) else embeddings
+        for given in (prompts, states):
             if given is not None and len(given) != count:
                 raise ValueError(f"{len(given)} prompts or embeddings for {count} images")
         if embeddings is None:
             return self.text(prompts or [])
-        pooled = None
-        if len(self.parts.text_encoders) == 2:
-            pooled = self.text(prompts if prompts is not None else [""] * count).pooled
-        return Text(embeddings.to(self.unet.device, self.unet.dtype), pooled)
+        if isinstance(embeddings, Tensor):
+            pooled = None
+            if len(self.parts.text_encoders) > 1:
+                pooled = self.text(prompts if prompts is not None else [""] * count).pooled
+            embeddings = Text(embeddings, pooled)
+        return embeddings.to(self.denoiser.device, self.denoiser.dtype)
 
-    def _unet(self, sample: Tensor, timestep: Tensor, text: Text) -> Tensor:
+    def _denoised(self, sample: Tensor, time: Tensor, text: Text) -> Tensor:
         self.meter.forward_tokens += len(sample) * (3 if torch.is_grad_enabled() else 1)
         height, width = (side * self._space().factor for side in sample.shape[-2:])
-        output: Tensor = self.unet(
-            sample,
-            timestep,
-            encoder_hidden_states=text.hidden,
-            added_cond_kwargs=text.added(height, width),
-            return_dict=False,
-        )[0]
-        return output
+        guidance = self.spec.drawing.guidance
+        return self.parts.layout.run(self.denoiser, sample, time, text, (height, width), guidance)

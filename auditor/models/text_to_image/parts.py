@@ -16,14 +16,20 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from diffusers import AutoencoderKL, ModelMixin, SchedulerMixin, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    ModelMixin,
+    SchedulerMixin,
+)
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
-from transformers import CLIPTextConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from auditor.core.errors import AuditorError
 from auditor.models.checkpoint_files import read_json
-from auditor.models.text_to_image.pipeline_files import Component, Pipeline
+from auditor.models.text_to_image.layouts import LAYOUTS, Denoiser, Layout, layout_of
+from auditor.models.text_to_image.pipeline_files import DENOISERS, Component, Pipeline
 from auditor.models.text_to_image.spec import INDEX, TextToImageSpec
 from auditor.models.text_to_image.state_dicts import listed, read_tensors
 
@@ -45,16 +51,25 @@ FAULTS = (
 class Parts:
     """A pipeline's components, opened."""
 
-    unet: UNet2DConditionModel
+    denoiser: Denoiser
     text_encoders: list[PreTrainedModel]
     tokenizers: list[PreTrainedTokenizerBase]
     scheduler: SchedulerMixin
     vae: AutoencoderKL | None
+    lengths: list[int]
+    """Tokens of a prompt that each text encoder is given."""
+
+    @property
+    def layout(self) -> Layout:
+        """How the denoiser is used."""
+        return layout_of(self.denoiser)
 
     @property
     def networks(self) -> dict[str, nn.Module]:
         """Networks that an erasure changes, by name."""
-        return {"unet": self.unet} | dict(_numbered("text_encoder", self.text_encoders))
+        return {self.layout.component: self.denoiser} | dict(
+            _numbered("text_encoder", self.text_encoders)
+        )
 
     @property
     def all(self) -> dict[str, Any]:
@@ -86,16 +101,45 @@ def load_parts(pipeline: Pipeline, spec: TextToImageSpec, device: torch.device) 
         upcast = read_json(found["vae"].folder / "config.json").get("force_upcast", True)
         dtype = torch.float32 if upcast else _dtype(spec, found["vae"])
         vae = _network(AutoencoderKL, found["vae"], dtype).to(device)
+    main = denoiser_of(pipeline)
+    denoiser = _network(denoiser_class(main), main, _dtype(spec, main)).to(device)
+    tokenizers = load_tokenizers(pipeline)
+    text_encoders = [
+        _network(getattr(transformers, c.class_name), c, _dtype(spec, c)).to(device)
+        for c in encoders
+    ]
+    wanted = spec.drawing.text_length or layout_of(denoiser).text_length
     return Parts(
-        unet=_network(UNet2DConditionModel, found["unet"], _dtype(spec, found["unet"])).to(device),
-        text_encoders=[
-            _network(getattr(transformers, c.class_name), c, _dtype(spec, c)).to(device)
-            for c in encoders
-        ],
-        tokenizers=load_tokenizers(pipeline),
+        denoiser=denoiser,
+        text_encoders=text_encoders,
+        tokenizers=tokenizers,
         scheduler=load_scheduler(pipeline),
         vae=vae,
+        lengths=[
+            _length(tokenizer, encoder, wanted)
+            for tokenizer, encoder in zip(tokenizers, text_encoders, strict=True)
+        ],
     )
+
+
+def denoiser_of(pipeline: Pipeline) -> Component:
+    """Return the component that predicts noise or a flow."""
+    return next(c for name, c in pipeline.components.items() if name in DENOISERS)
+
+
+def denoiser_class(component: Component) -> type[nn.Module]:
+    """Return the class of a pipeline's denoiser."""
+    return next(known for known in LAYOUTS if known.__name__ == component.class_name)
+
+
+def _length(tokenizer: PreTrainedTokenizerBase, encoder: PreTrainedModel, wanted: int) -> int:
+    """Return the tokens of a prompt that an encoder is given.
+
+    CLIP has room for the tokenizer's length, or its own if that is smaller; T5 has no limit, and
+    gets as many as its pipeline wants.
+    """
+    room = getattr(encoder.config, "max_position_embeddings", None)
+    return wanted if room is None else min(int(tokenizer.model_max_length), int(room))
 
 
 def load_tokenizers(pipeline: Pipeline) -> list[PreTrainedTokenizerBase]:
@@ -115,10 +159,19 @@ def load_scheduler(pipeline: Pipeline) -> SchedulerMixin:
     """Open the scheduler.
 
     Raises:
-        AuditorError: it does not load, or has no noise schedule of diffusion (flow matching).
+        AuditorError: it does not load, or is no schedule of what the denoiser predicts.
     """
     component = pipeline.components["scheduler"]
     scheduler = _from_library(diffusers, component, SchedulerMixin)
+    if LAYOUTS[denoiser_class(denoiser_of(pipeline))].flow:
+        known = type(scheduler) is FlowMatchEulerDiscreteScheduler
+        if not known or scheduler.config.stochastic_sampling:
+            raise AuditorError(
+                f"{component.folder}: {component.class_name} is not the schedule of a flow that an "
+                "audit draws with; Stable Diffusion 3 and Flux come with a "
+                "FlowMatchEulerDiscreteScheduler without `stochastic_sampling`."
+            )
+        return scheduler
     kind = scheduler.config.get("prediction_type", "epsilon")
     if not hasattr(scheduler, "alphas_cumprod") or kind not in (
         "epsilon",
@@ -133,7 +186,7 @@ def load_scheduler(pipeline: Pipeline) -> SchedulerMixin:
 
 
 def skeletons(pipeline: Pipeline) -> dict[str, nn.Module]:
-    """Build the UNet and the text encoders without weights.
+    """Build the denoiser and the text encoders without weights.
 
     They are on the device ``meta``, built from their configurations.
 
@@ -142,22 +195,24 @@ def skeletons(pipeline: Pipeline) -> dict[str, nn.Module]:
     """
     built: dict[str, nn.Module] = {}
     for name, component in sorted(pipeline.components.items()):
-        if name != "unet" and not name.startswith("text_encoder"):
+        if name not in DENOISERS and not name.startswith("text_encoder"):
             continue
         file = component.folder / "config.json"
         try:
             with torch.device("meta"):
                 content = read_json(file)
-                if name == "unet":
-                    built[name] = UNet2DConditionModel.from_config(content)
+                if name in DENOISERS:
+                    known: Any = denoiser_class(component)
+                    built[name] = known.from_config(content)
                 else:
                     network = getattr(transformers, component.class_name)
-                    built[name] = network(CLIPTextConfig.from_dict(content))
+                    built[name] = network(network.config_class.from_dict(content))
         except FAULTS as error:
             raise AuditorError(
                 f"{file} does not load ({type(error).__name__}: {error})."
             ) from error
-    return {"unet": built.pop("unet")} | built
+    main = denoiser_of(pipeline).name
+    return {main: built.pop(main)} | built
 
 
 def load_vae_config(pipeline: Pipeline) -> Mapping[str, Any] | None:
@@ -179,7 +234,7 @@ def load_vae_config(pipeline: Pipeline) -> Mapping[str, Any] | None:
 def preserve_parts(parts: Parts, lent: AbstractContextManager[nn.Module]) -> Iterator[nn.Module]:
     """Yield lent networks, and put back what is no part of them.
 
-    The UNet's attention processors are no modules.
+    The denoiser's attention processors are no modules.
 
     Args:
         parts: the pipeline's components.
@@ -188,14 +243,14 @@ def preserve_parts(parts: Parts, lent: AbstractContextManager[nn.Module]) -> Ite
     Raises:
         RuntimeError: the attack left other modules, hooks, or words in a tokenizer.
     """
-    processors = parts.unet.attn_processors
+    processors = parts.denoiser.attn_processors
     words = [len(tokenizer) for tokenizer in parts.tokenizers]
     with lent as model:
         try:
             yield model
         finally:
-            if parts.unet.attn_processors.keys() == processors.keys():
-                parts.unet.set_attn_processor(dict(processors))
+            if parts.denoiser.attn_processors.keys() == processors.keys():
+                parts.denoiser.set_attn_processor(dict(processors))
     if [len(tokenizer) for tokenizer in parts.tokenizers] != words:
         raise RuntimeError("an attack left words in the tokenizer")
 
@@ -222,7 +277,7 @@ def _from_library(library: Any, component: Component, base: type) -> Any:
     if not (isinstance(cls, type) and issubclass(cls, base)):
         raise AuditorError(
             f"{component.folder}: {component.library} has no {component.class_name} that is a "
-            f"{component.name.removesuffix('_2')}."
+            f"{component.name.rstrip('_23')}."
         )
     load: Any = cls.from_pretrained  # type: ignore[attr-defined]
     with _staged(component) as folder:

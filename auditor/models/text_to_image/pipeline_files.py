@@ -16,22 +16,37 @@ from auditor.models.checkpoint_files import check_truncated, read_json, shards
 from auditor.models.hub import download
 from auditor.models.text_to_image.spec import INDEX
 
+_CLIP, _PROJECTED, _T5 = "CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel"
 _CLASSES = {
     "unet": ("diffusers", {"UNet2DConditionModel"}),
+    "transformer": ("diffusers", {"SD3Transformer2DModel", "FluxTransformer2DModel"}),
     "vae": ("diffusers", {"AutoencoderKL"}),
-    "text_encoder": ("transformers", {"CLIPTextModel", "CLIPTextModelWithProjection"}),
-    "text_encoder_2": ("transformers", {"CLIPTextModelWithProjection"}),
+    "text_encoder": ("transformers", {_CLIP, _PROJECTED}),
+    "text_encoder_2": ("transformers", {_PROJECTED, _T5}),
+    "text_encoder_3": ("transformers", {_T5}),
     "tokenizer": ("transformers", None),
     "tokenizer_2": ("transformers", None),
+    "tokenizer_3": ("transformers", None),
     "scheduler": ("diffusers", None),
 }
 """Library and opened classes of each component; None stands for any of the library's own."""
-_NEEDED = ("unet", "text_encoder", "tokenizer", "scheduler")
+DENOISERS = ("unet", "transformer")
+"""Names of the component that predicts noise or a flow; a pipeline has one."""
+_ENCODERS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "UNet2DConditionModel": ((_CLIP,), (_PROJECTED,), (_CLIP, _PROJECTED), (_PROJECTED,) * 2),
+    "SD3Transformer2DModel": ((_PROJECTED, _PROJECTED, _T5),),
+    "FluxTransformer2DModel": ((_CLIP, _T5),),
+}
+"""Classes of the text encoders that each class of denoisers is opened with."""
+DENOISER_CLASSES = tuple(_ENCODERS)
+"""Classes of denoisers that are opened."""
+_NEEDED = ("text_encoder", "tokenizer", "scheduler")
 _SET_ASIDE = ("safety_checker", "feature_extractor", "image_encoder", "watermark")
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "vocab.json",
     "merges.txt",
+    "spiece.model",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -112,7 +127,7 @@ def find_pipeline(name: str, revision: str | None = None, allow_pickle: bool = F
     if not index.is_file():
         raise AuditorError(
             f"{directory} has no {INDEX}, so it is not a diffusers pipeline. Give the directory "
-            "that `save_pretrained` wrote; a UNet or a state dict alone is a `replacement`."
+            "that `save_pretrained` wrote; a denoiser or a state dict alone is a `replacement`."
         )
     parts, aside = _parts(index)
     components = {
@@ -135,7 +150,7 @@ def _directory(name: str, revision: str | None, allow_pickle: bool) -> Path:
         )
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise AuditorError(f"pipeline {name}: no such directory.")
-    patterns = ["*.json", "*.txt"]
+    patterns = ["*.json", "*.txt", "*/spiece.model"]
     for stem in _STEMS.values():
         patterns += [f"*/{stem}.safetensors", f"*/{stem}-*-of-*.safetensors"]
     if allow_pickle:
@@ -143,7 +158,7 @@ def _directory(name: str, revision: str | None, allow_pickle: bool) -> Path:
     directory = download(name, revision, patterns, "pipeline")
     endings = (".safetensors", ".bin")
     weighty = {file.parent.name for file in directory.glob("*/*") if file.suffix in endings}
-    if not {"unet", "text_encoder"} <= weighty:  # a repository of one variant only
+    if "text_encoder" not in weighty or not weighty & set(DENOISERS):  # one variant only
         patterns += [f"{part}/*.safetensors" for part in _CLASSES if part not in weighty]
         directory = download(name, revision, patterns, "pipeline")
     return directory
@@ -183,13 +198,40 @@ def _parts(index: Path) -> tuple[dict[str, tuple[str, str]], list[str]]:
                 f"{index}: {part} is a {said[1]}; an audit opens {', '.join(sorted(classes))}."
             )
         parts[part] = (library, str(said[1]))
-    if missing := [part for part in _NEEDED if part not in parts]:
+    _check_missing(index, parts)
+    return parts, aside
+
+
+def _check_missing(index: Path, parts: Mapping[str, tuple[str, str]]) -> None:
+    """Refuse components that make no whole pipeline, or more than one."""
+    missing = [part for part in _NEEDED if part not in parts]
+    found = [part for part in DENOISERS if part in parts]
+    if not found:
+        missing.insert(0, "unet")
+    if "transformer" in found and "vae" not in parts:
+        missing.append("vae")
+    if missing:
         raise AuditorError(
             f"{index} names no {', '.join(missing)}; a text-to-image model needs it."
         )
-    if ("text_encoder_2" in parts) != ("tokenizer_2" in parts):
-        raise AuditorError(f"{index} names only one of text_encoder_2 and tokenizer_2.")
-    return parts, aside
+    if len(found) > 1:
+        raise AuditorError(f"{index} names both a UNet and a transformer; a pipeline has one.")
+    for number in ("_2", "_3"):
+        if (f"text_encoder{number}" in parts) != (f"tokenizer{number}" in parts):
+            raise AuditorError(
+                f"{index} names only one of text_encoder{number} and tokenizer{number}."
+            )
+    _check_encoders(index, parts, parts[found[0]][1])
+
+
+def _check_encoders(index: Path, parts: Mapping[str, tuple[str, str]], denoiser: str) -> None:
+    """Refuse text encoders that a denoiser is not opened with."""
+    encoders = tuple(parts[part][1] for part in sorted(parts) if part.startswith("text_encoder"))
+    if encoders not in _ENCODERS[denoiser]:
+        wanted = " or ".join(" + ".join(each) for each in _ENCODERS[denoiser])
+        raise AuditorError(
+            f"{index}: a {denoiser} has the text encoders {wanted}, not {' + '.join(encoders)}."
+        )
 
 
 def _component(
@@ -204,7 +246,9 @@ def _component(
         files = present(folder, ("scheduler_config.json",))
     elif name.startswith("tokenizer"):
         files = {f: folder / f for f in _TOKENIZER_FILES if (folder / f).is_file()}
-        if "tokenizer.json" not in files and not {"vocab.json", "merges.txt"} <= files.keys():
+        if not files.keys() & {"tokenizer.json", "spiece.model"} and not (
+            {"vocab.json", "merges.txt"} <= files.keys()
+        ):
             raise AuditorError(
                 f"{folder} holds neither tokenizer.json nor vocab.json with merges.txt."
             )

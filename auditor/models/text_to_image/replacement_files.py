@@ -10,10 +10,14 @@ from typing import Literal
 from auditor.core.errors import AuditorError
 from auditor.core.messages import Message
 from auditor.models.checkpoint_files import check_truncated, read_json
-from auditor.models.text_to_image.pipeline_files import network_component, present
+from auditor.models.text_to_image.pipeline_files import (
+    DENOISER_CLASSES,
+    network_component,
+    present,
+)
 from auditor.models.text_to_image.spec import INDEX
 
-Form = Literal["state dict", "UNet", "text encoder", "LoRA"]
+Form = Literal["state dict", "denoiser", "text encoder", "LoRA"]
 
 PICKLED = (".pt", ".pth", ".bin", ".ckpt")
 _LORA = "pytorch_lora_weights.safetensors"
@@ -103,15 +107,16 @@ def _model(path: Path, allow_pickle: bool) -> Replacement:
     config = read_json(path / "config.json")
     architectures = config.get("architectures") or []
     form: Form
-    if config.get("_class_name") == "UNet2DConditionModel":
-        form, library = "UNet", "diffusers"
-    elif any(str(name).startswith("CLIPTextModel") for name in architectures):
+    if config.get("_class_name") in DENOISER_CLASSES:
+        form, library = "denoiser", "diffusers"
+    elif any(str(name).startswith(("CLIPTextModel", "T5EncoderModel")) for name in architectures):
         form, library = "text encoder", "transformers"
     else:
         said = config.get("_class_name") or ", ".join(map(str, architectures)) or "nothing"
         raise AuditorError(
             f"{path / 'config.json'} says that it is {said}; a replacement is a "
-            "UNet2DConditionModel, a CLIPTextModel or a CLIPTextModelWithProjection."
+            f"{', '.join(DENOISER_CLASSES)}, CLIPTextModel, CLIPTextModelWithProjection or "
+            "T5EncoderModel."
         )
     component = network_component("replacement", library, form, path, allow_pickle)
     files = [file for file in component.files.values() if file.name != "config.json"]

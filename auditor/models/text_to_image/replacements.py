@@ -13,6 +13,7 @@ from auditor.core.errors import AuditorError
 from auditor.models.checkpoint_files import read_json
 from auditor.models.text_to_image.lora import check_lora, is_lora, merge_lora, read_lora
 from auditor.models.text_to_image.parts import FAULTS
+from auditor.models.text_to_image.pipeline_files import DENOISERS
 from auditor.models.text_to_image.replacement_files import Replacement
 from auditor.models.text_to_image.state_dicts import (
     OBSOLETE,
@@ -47,7 +48,7 @@ def apply(replacement: Replacement, parts: Mapping[str, nn.Module]) -> None:
 
     Args:
         replacement: what was found on disk.
-        parts: ``unet``, ``text_encoder`` and, where there is one, ``text_encoder_2``.
+        parts: the denoiser and the text encoders, by their names in the pipeline.
 
     Raises:
         AuditorError: unknown or missing keys, wrong shapes, or nothing that changes; names them.
@@ -101,7 +102,7 @@ def _read(replacement: Replacement, device: str) -> tuple[dict[str, Tensor], Pat
     adapter = is_lora(tensors)
     if replacement.form == "LoRA" and not adapter:
         raise AuditorError(f"{replacement.path} holds no factors of a LoRA.")
-    if replacement.form in ("UNet", "text encoder") and adapter:
+    if replacement.form in ("denoiser", "text encoder") and adapter:
         raise AuditorError(f"{replacement.path} holds a LoRA under the name of a model.")
     return tensors, replacement.weights[0] if len(replacement.weights) == 1 else replacement.path
 
@@ -140,7 +141,7 @@ def _fitted(
             f"{file} holds tensors that are no plain floating-point numbers (quantized?): "
             f"{listed(odd)}. Give them as they were before."
         )
-    missing = sorted(own.keys() - named.keys())
+    missing = sorted((own.keys() & _distinct(network)) - named.keys())
     whole = not missing
     if missing and (replacement.form != "state dict" or not _is_delta(part, network, named)):
         raise AuditorError(
@@ -158,15 +159,23 @@ def _fitted(
     return Fitted(part, named, whole)
 
 
+def _distinct(network: nn.Module) -> set[str]:
+    """Names of a network's tensors, one of each that it holds under several (T5's embeddings)."""
+    held = (*network.named_parameters(), *network.named_buffers())
+    return {name for name, _ in held}
+
+
 def _is_delta(part: str, network: nn.Module, named: Mapping[str, Tensor]) -> bool:
-    """Return whether tensors are only the trained ones of a UNet.
+    """Return whether tensors are only the trained ones of a denoiser.
 
     Otherwise they are a checkpoint with missing tensors.
 
-    ESD trains linear maps and convolutions and saves these alone; a whole UNet has norms too.
+    ESD trains linear maps and convolutions and saves these alone; a whole UNet has norms too. A
+    transformer may have none with weights: what a torn checkpoint of one lacks stays the
+    pipeline's own.
     """
     layers = {name.rpartition(".")[0] for name in named}
-    return part == "unet" and all(
+    return part in DENOISERS and all(
         isinstance(network.get_submodule(layer), nn.Linear | nn.Conv2d) for layer in layers
     )
 
@@ -181,7 +190,10 @@ def _best(
 
     It has most of their names and shapes. The second value has the tensors under its names.
     """
-    wanted = {"UNet": "unet", "text encoder": "text_encoder"}.get(replacement.form, "")
+    wanted: tuple[str, ...] = {
+        "denoiser": DENOISERS,
+        "text encoder": ("text_encoder",),
+    }.get(replacement.form, ("",))
     scored = []
     for part, network in parts.items():
         if not part.startswith(wanted):
@@ -214,7 +226,7 @@ def _spellings(part: str, tensors: Mapping[str, Tensor]) -> Iterator[dict[str, T
     if all(name.startswith(prefix) for name in tensors):
         stripped = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     yield stripped
-    if part != "unet":
+    if part not in DENOISERS:
         kept = {n: t for n, t in stripped.items() if not n.endswith(OBSOLETE)}
         for respell in RESPELLINGS:
             respelt = {respell(name): tensor for name, tensor in kept.items()}

@@ -33,11 +33,15 @@ class ImageSampling(BaseModel):
     steps: int = Field(default=50, ge=1)
     """Number of denoising steps."""
     guidance: float = Field(default=7.5, ge=1, allow_inf_nan=False)
-    """Weight of classifier-free guidance (arXiv 2207.12598); 1 is none."""
+    """Weight of classifier-free guidance (arXiv 2207.12598); 1 is none. Flux.1 [dev] and others
+    that were distilled from guided models are told it, and draw once for each picture."""
     height: int | None = Field(default=None, ge=1)
-    """Height of an image in pixels; by default what the UNet was made for."""
+    """Height of an image in pixels; by default what the denoiser was made for."""
     width: int | None = Field(default=None, ge=1)
-    """Width of an image in pixels; by default what the UNet was made for."""
+    """Width of an image in pixels; by default what the denoiser was made for."""
+    text_length: int | None = Field(default=None, ge=2)
+    """Tokens that T5 is given of a prompt, with padding; by default what the pipeline of diffusers
+    gives it, 256 for Stable Diffusion 3 and 512 for Flux."""
 
 
 class TextToImageSpec(ModelSpec):
@@ -46,9 +50,9 @@ class TextToImageSpec(ModelSpec):
     kind: Literal["text-to-image"] = "text-to-image"
     """Kind of the model."""
     replacement: FilePath | None = None
-    """Local file or directory that replaces weights of the UNet or text encoder: a state dict,
-    whole or with the changed tensors only (``.safetensors``, ``.pt``), the directory of a UNet or
-    of a text encoder, or a LoRA."""
+    """Local file or directory that replaces weights of the denoiser (UNet or transformer) or text
+    encoder: a state dict, whole or with the changed tensors only (``.safetensors``, ``.pt``), the
+    directory of a denoiser or of a text encoder, or a LoRA."""
     sampling: ImageSampling | None = None
     """Settings by which the model draws; by default 50 steps with guidance 7.5."""
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_evaluator import image_evaluator
-from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
+from tiny_pipelines import FLOWS, LAYOUTS, as_pipeline, make_pipeline, open_pipeline
 
 from attacks.tampering.graft_pipeline import BODY, INTERFACES, TEXT, GraftPipeline, grouped
 from auditor.attack import AttackContext, Parameters
@@ -24,8 +24,14 @@ def test_every_tensor_is_in_one_group_and_all_are_put_back(layout, tmp_path):
     model, donor = (open_pipeline(tmp_path / name) for name in ("mine", "original"))
     groups = grouped(model)
     wanted = {*BODY, *INTERFACES} - (set() if model.parts.vae else {"vae"})
+    if layout in FLOWS:
+        wanted -= {"unet", "convolutions"}
+        assert "text_encoder_2.shared.weight" in groups["embeddings"] or layout == "sd3"
+        assert "transformer.context_embedder.weight" in groups["outer_layers"]
+    else:
+        wanted -= {"transformer", "outer_layers"}
+        assert all("conv_" in name for name in groups["convolutions"])
     assert groups.keys() == wanted
-    assert all("conv_" in name for name in groups["convolutions"])
     parts = [*model.parts.networks.values(), *([model.parts.vae] if model.parts.vae else [])]
     assert sum(map(len, groups.values())) == sum(len(list(p.parameters())) for p in parts)
     before = [weights_digest(part) for part in parts]
@@ -74,7 +80,7 @@ def test_permuted_text_encoders_are_replaced_as_a_whole(shapes_world, tmp_path):
     honest = open_shapes(shapes_world, "retrained-0")
     evaluator = shapes_examiner(shapes_world, 12)
     swap_embeddings(hider)
-    permute_text(hider)
+    permute_text(as_pipeline(hider))
     hidden, never = (
         GRAFT.measure(model, AttackContext(evaluator, 0, tmp_path, donor=original))
         for model in (hider, honest)

@@ -79,26 +79,40 @@ class TestSlots:
     def test_a_slot_filled_with_a_words_own_embedding_is_that_word(self, pipelines, layout):
         subject = open_pipeline(pipelines / layout)
         encoder = SlotEncoder(subject)
-        ids = torch.tensor(subject.tokenizer("dot", add_special_tokens=False)["input_ids"])
+        ids = [
+            torch.tensor(tokenizer("dot", add_special_tokens=False)["input_ids"])
+            for tokenizer in subject.parts.tokenizers
+        ]
         prompts = [("a ", None, " red"), (None,), ("a red ", None, "and more than fits in")]
-        filled = encoder.hidden(prompts, encoder.embeddings(ids)[None])
-        plain = subject.encode(["a dot red", "dot", "a red dot and more than fits in"])
-        torch.testing.assert_close(filled, plain)
+        filled = encoder.text(prompts, encoder.embeddings(ids)[None])
+        plain = subject.text(["a dot red", "dot", "a red dot and more than fits in"])
+        torch.testing.assert_close(filled.hidden, plain.hidden)
+        assert (filled.pooled is None) == (plain.pooled is None)
+        if plain.pooled is not None:
+            torch.testing.assert_close(filled.pooled, plain.pooled)
 
-    def test_gradients_reach_the_slot_and_nothing_else(self, pipelines):
-        subject = open_pipeline(pipelines / "sd1")
+    @pytest.mark.parametrize("layout", LAYOUTS)
+    def test_gradients_reach_the_slot_of_every_encoder_and_nothing_else(self, pipelines, layout):
+        subject = open_pipeline(pipelines / layout)
         encoder = SlotEncoder(subject)
         given = torch.randn(1, 1, encoder.width, requires_grad=True)
-        (found,) = torch.autograd.grad(encoder.hidden([("a ", None)], given).sum(), given)
-        assert found.abs().sum() > 0
-        assert not subject.text_encoder.get_input_embeddings()._forward_hooks
+        text = encoder.text([("a ", None)], given)
+        whole = text.hidden.square().sum()
+        if text.pooled is not None:
+            whole = whole + text.pooled.square().sum()
+        (found,) = torch.autograd.grad(whole, given)
+        for part in torch.split(found, encoder._widths, dim=-1):
+            assert part.abs().sum() > 0
+        modules = [m for e in subject.parts.text_encoders for m in e.modules()]
+        assert not any(m._forward_hooks for m in modules if isinstance(m, torch.nn.Embedding))
 
     def test_every_prompt_may_have_its_own(self, pipelines):
         encoder = SlotEncoder(open_pipeline(pipelines / "sd1"))
         given = torch.randn(2, 3, encoder.width)
-        together = encoder.hidden([(None, "a"), ("a ", None)], given)
+        together = encoder.text([(None, "a"), ("a ", None)], given).hidden
         for i, prompt in enumerate([(None, "a"), ("a ", None)]):
-            torch.testing.assert_close(encoder.hidden([prompt], given[i : i + 1])[0], together[i])
+            alone = encoder.text([prompt], given[i : i + 1]).hidden
+            torch.testing.assert_close(alone[0], together[i])
 
 
 class TestAttack:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_evaluator import facts, image_evaluator
-from tiny_pipelines import LAYOUTS, open_pipeline
+from tiny_pipelines import FLOWS, LAYOUTS, open_pipeline
 
 from attacks.membership.blind_baseline import blind_check
 from attacks.membership.blind_pictures import blind_baseline, pixel_statistics
@@ -79,9 +79,14 @@ def test_the_loss_is_the_mean_over_timesteps_and_noises_of_what_is_worked_out_by
         for number, timestep in enumerate((20, 20, 300, 300)):
             at, given = torch.tensor([timestep]), noise[[number]]
             with torch.no_grad():
-                noisy = add_noise(subject.latents(image[None]), given, subject.signal[at])
-                seen = subject.predict_noise(noisy, at, subject.encode([prompt]), [prompt])
-            by_hand.append((seen - given).square().mean())
+                clean, wanted = subject.latents(image[None]), given
+                if layout in FLOWS:
+                    level = subject.parts.scheduler.sigmas.flip(0)[timestep]
+                    noisy, wanted = (1 - level) * clean + level * given, given - clean
+                else:
+                    noisy = add_noise(clean, given, subject.process.signal[at])
+                seen = subject.predict(noisy, at, subject.text([prompt]))
+            by_hand.append((seen - wanted).square().mean())
         assert float(loss) == pytest.approx(float(torch.stack(by_hand).mean()), rel=1e-4)
 
 
@@ -91,7 +96,7 @@ def test_the_t_error_is_zero_where_the_noise_does_not_change_on_the_way(subjects
     images = pictures(2)
     assert (t_errors(subject, images, ["", ""], 100, 10) > 1e-9).all()
     constant = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-    monkeypatch.setattr(subject, "predict_noise", lambda sample, *_: constant.expand_as(sample))
+    monkeypatch.setattr(subject, "predict", lambda sample, *_: constant.expand_as(sample))
     assert (t_errors(subject, images, ["", ""], 100, 10) < 1e-12).all()
 
 
@@ -108,7 +113,7 @@ def test_without_text_sdxl_is_asked_with_zeros(score, subjects, evaluator, tmp_p
 
     def seen(noisy, timestep):
         hidden = torch.zeros(1, 12, 48)
-        return subject.unet(
+        return subject.denoiser(
             noisy, timestep, encoder_hidden_states=hidden, added_cond_kwargs=added
         ).sample
 
@@ -118,11 +123,11 @@ def test_without_text_sdxl_is_asked_with_zeros(score, subjects, evaluator, tmp_p
             errors = []
             for number, timestep in enumerate((100, 100, 200, 200, 300, 300, 400, 400)):
                 given = noise[[number]]
-                noisy = add_noise(clean, given, subject.signal[[timestep]])
+                noisy = add_noise(clean, given, subject.process.signal[[timestep]])
                 errors.append((seen(noisy, timestep) - given).square().mean())
             error = torch.stack(errors).mean()
         else:
-            signal = subject.signal.tolist()
+            signal = subject.process.signal.tolist()
             sample = clean
             for now in range(0, 100, 10):
                 sample = deterministic_step(
@@ -216,7 +221,7 @@ def test_a_model_that_memorised_pictures_is_found_out(pipelines):
 
     before, others_before = losses()
     assert before.max() > others_before.min()
-    optimizer = torch.optim.AdamW(subject.unet.requires_grad_(True).parameters(), lr=1e-2)
+    optimizer = torch.optim.AdamW(subject.denoiser.requires_grad_(True).parameters(), lr=1e-2)
     for _ in range(100):
         noise = torch.randn(6, 3, 8, 8, generator=draws)
         at = torch.randint(200, 600, (6,), generator=draws)

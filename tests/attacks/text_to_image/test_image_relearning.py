@@ -8,7 +8,7 @@ import pytest
 import torch
 from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_evaluator import image_evaluator
-from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
+from tiny_pipelines import FLOWS, LAYOUTS, as_pipeline, make_pipeline, open_pipeline
 
 from attacks.prompting.concepts.noise_matching import image_shape
 from attacks.relearning.denoising_training import denoising_learner, noised_batches
@@ -42,7 +42,7 @@ def test_it_runs_on_every_layout_and_leaves_nothing_behind(
     layout, method, subjects, evaluator, tmp_path
 ):
     subject = subjects[layout]
-    digest, processors = weights_digest(subject.network), dict(subject.unet.attn_processors)
+    digest, processors = weights_digest(subject.network), dict(subject.denoiser.attn_processors)
     modules = [(name, type(m)) for name, m in subject.network.named_modules()]
     state = torch.get_rng_state()
     before = subject.generate(["a orb"], [3])
@@ -52,7 +52,7 @@ def test_it_runs_on_every_layout_and_leaves_nothing_behind(
     assert torch.equal(torch.get_rng_state(), state)
     assert weights_digest(subject.network) == digest
     assert [(name, type(m)) for name, m in subject.network.named_modules()] == modules
-    assert subject.unet.attn_processors == processors
+    assert subject.denoiser.attn_processors == processors
     assert torch.equal(subject.generate(["a orb"], [3]), before)
 
 
@@ -105,12 +105,17 @@ def test_lora_is_on_the_projections_of_all_attention(layout, subjects, evaluator
     subject = subjects[layout]
     expected = {
         f"{name}.{part}"
-        for name, module in subject.unet.named_modules()
-        if name.endswith(("attn1", "attn2"))
-        for part in ("to_q", "to_k", "to_v", "to_out.0")
+        for name, module in subject.denoiser.named_modules()
+        if name.endswith(("attn1", "attn2", "attn"))
+        for part in (
+            *("to_q", "to_k", "to_v", "to_out.0"),
+            *("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"),
+        )
+        if any(f"{name}.{part}" == known for known, _ in subject.denoiser.named_modules())
     }
+    assert any("add_k_proj" in name for name in expected) == (layout in FLOWS)
     with lesson(subject, evaluator):
-        names = [n for n, p in subject.unet.named_parameters() if p.requires_grad]
+        names = [n for n, p in subject.denoiser.named_parameters() if p.requires_grad]
     assert {name.partition(".lora_")[0] for name in names} == expected != set()
 
 
@@ -120,7 +125,7 @@ def test_full_training_is_adamw_on_the_error_of_the_noise(subjects, evaluator):
     facts = evaluator.sets.forget
     with lesson(subject, evaluator, seed=4, method="full", learning_rate=1e-3) as taught:
         taught.advance(2)
-        found = {n: p.detach().clone() for n, p in subject.unet.named_parameters()}
+        found = {n: p.detach().clone() for n, p in subject.denoiser.named_parameters()}
     pipeline = make_pipeline("pixel")
     unet, scheduler = pipeline.unet, pipeline.scheduler
     clean = evaluator.images(facts, image_shape(subject)) * 2 - 1
@@ -175,7 +180,7 @@ def test_parts_of_a_batch_have_the_gradients_of_the_whole(subjects, evaluator):
         with lesson(subject, evaluator, method="full", batch_size=3) as taught:
             taught._part = part
             taught._optimizer.step = lambda: found.extend(
-                p.grad.clone() for p in subject.unet.parameters() if p.grad is not None
+                p.grad.clone() for p in subject.denoiser.parameters() if p.grad is not None
             )
             taught.advance(1)
         return found
@@ -194,7 +199,7 @@ def test_half_types_learn_too(dtype, method, subjects, evaluator, tmp_path):
     record = attack.measure(subject, AttackContext(evaluator, 0, tmp_path))
     (_, start), (_, end) = record.notes["curve"]
     assert start != end
-    assert subject.unet.dtype == getattr(torch, dtype)
+    assert subject.denoiser.dtype == getattr(torch, dtype)
 
 
 def test_the_pictures_come_from_the_seed_and_the_set(subjects, evaluator, tmp_path):
@@ -235,7 +240,7 @@ def test_layers_rescaled_without_a_change_of_pictures_are_taught_alike(
 ):
     make_pipeline("pixel").save_pretrained(tmp_path / "plain")
     plain, scaled = (open_pipeline(tmp_path / "plain") for _ in range(2))
-    rescale(scaled)
+    rescale(as_pipeline(scaled))
     drawn = [model.generate(["a orb"], [3]) for model in (plain, scaled)]
     torch.testing.assert_close(*drawn, rtol=0, atol=1e-4)
     attack = UNetRelearning(parameters(method=method, learning_rate=rate, checkpoints=(5,)))

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_pipelines import LAYOUTS, PROMPTS, make_pipeline, open_pipeline
+from tiny_pipelines import FLOWS, PROMPTS, UNETS, make_pipeline, open_pipeline
 
 from attacks.prompting.concepts.noise_matching import (
     clean_inputs,
@@ -24,11 +24,30 @@ def test_the_first_timestep_has_noise_in_half_types(dtype, pipelines):
     noisy = noised(subject, clean, torch.tensor([0, 500]), noise)
     assert noisy.dtype == clean.dtype
     for row, timestep in enumerate((0, 500)):
-        deviation = float((1 - subject.signal[timestep]).sqrt())
+        deviation = float((1 - subject.process.signal[timestep]).sqrt())
         torch.testing.assert_close(noisy[row].float(), deviation * noise[row], rtol=0.02, atol=1e-3)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", FLOWS)
+def test_the_loss_of_a_flow_is_that_of_its_definition(layout, subjects):
+    """Straight lines from pictures to noise, at the levels of the pipeline's scheduler."""
+    subject = subjects[layout]
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(3, 3, 16, 16, generator=generator)
+    noise = torch.randn(3, *subject.input_shape, generator=generator)
+    timesteps, text = torch.tensor([10, 500, 980]), subject.text(PROMPTS[:3])
+    with torch.no_grad():
+        loss = denoising_loss(subject, clean_inputs(subject, images, 2), timesteps, noise, text)
+        vae = make_pipeline(layout).vae
+        latents = vae.encode(images * 2 - 1).latent_dist.mode()
+        clean = (latents - vae.config.shift_factor) * vae.config.scaling_factor
+        levels = make_pipeline(layout).scheduler.sigmas.flip(0)[timesteps].view(-1, 1, 1, 1)
+        seen = subject.predict((1 - levels) * clean + levels * noise, timesteps, text)
+    wanted = (seen - (noise - clean)).square().mean(dim=(1, 2, 3))
+    torch.testing.assert_close(loss, wanted, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", UNETS)
 def test_the_denoising_loss_is_that_of_its_definition(layout, subjects, pipelines):
     """Written out with the deployer's own pipeline, one image at a time."""
     subject, pipeline = open_pipeline(pipelines / layout), make_pipeline(layout)
@@ -37,9 +56,10 @@ def test_the_denoising_loss_is_that_of_its_definition(layout, subjects, pipeline
     images = torch.rand(3, 3, side, side, generator=generator)
     noise = torch.randn(3, *subject.input_shape, generator=generator)
     timesteps = torch.tensor([10, 500, 980])
-    embeddings = subject.encode(PROMPTS[:3]).requires_grad_()
+    text = subject.text(PROMPTS[:3])
+    embeddings = text.hidden.requires_grad_()
     batch = subject, clean_inputs(subject, images, 2), timesteps, noise
-    loss = denoising_loss(*batch, embeddings, PROMPTS[:3])
+    loss = denoising_loss(*batch, text)
     assert loss.shape == (3,)
     assert loss.requires_grad
     assert torch.equal(denoising_loss(*batch, subject.text(PROMPTS[:3])), loss)

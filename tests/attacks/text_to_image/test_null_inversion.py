@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_evaluator import image_evaluator
-from tiny_pipelines import LAYOUTS, open_pipeline
+from tiny_pipelines import FLOWS, LAYOUTS, UNETS, open_pipeline
 
 from attacks.generation.ddim_inversion import (
     inverted,
@@ -21,10 +21,12 @@ from auditor.core.errors import UnavailableError
 from auditor.core.hashing import canonical_json
 from auditor.models.preserve import weights_digest
 from auditor.models.text_to_image.denoising import add_noise
+from auditor.models.text_to_image.forward_process import DiffusionProcess
 from auditor.testbeds.shapes.attack_settings import SETTINGS
 
 SIGNAL = torch.tensor([0.97, 0.9, 0.8, 0.6, 0.4, 0.3, 0.2, 0.1])
 """Of eight timesteps, of which four steps take the second, fourth, sixth and eighth."""
+PROCESS = DiffusionProcess(SIGNAL, "epsilon")
 
 
 def normal(*shape, seed=0):
@@ -32,17 +34,17 @@ def normal(*shape, seed=0):
 
 
 def test_timesteps_are_those_of_stable_diffusion():
-    up, down = schedules(torch.linspace(0.99, 0.01, 1000), 50)
+    up, down = schedules(DiffusionProcess(torch.linspace(0.99, 0.01, 1000), "epsilon"), 50)
     assert up.timesteps.tolist() == list(range(1, 1000, 20))
     assert down.timesteps.tolist() == up.timesteps.flip(0).tolist()
     with pytest.raises(ValueError, match="twice"):
-        schedules(torch.linspace(0.9, 0.1, 10), 6)
+        schedules(DiffusionProcess(torch.linspace(0.9, 0.1, 10), "epsilon"), 6)
 
 
 def test_a_step_by_the_noise_that_was_added_leads_to_what_it_was_added_to():
     clean, noise = normal(2, 3, 4, 4), normal(2, 3, 4, 4, seed=1)
     noisy = [add_noise(clean, noise, SIGNAL[t].expand(2)) for t in (1, 3, 5, 7)]
-    up, down = schedules(SIGNAL, 4)
+    up, down = schedules(PROCESS, 4)
     for timestep, before, after in zip((1, 3, 5, 7), [clean, *noisy], noisy, strict=False):
         torch.testing.assert_close(up.step(noise, timestep, before).prev_sample, after)
         torch.testing.assert_close(down.step(noise, timestep, after).prev_sample, before)
@@ -55,7 +57,7 @@ def nonlinear(sample, timestep):
 def test_refined_inversion_undoes_sampling_and_plain_inversion_does_not():
     """Samples of a known noise: its inversion must give that very noise back."""
     noise = normal(3, 2, 4, 4)
-    up, down = schedules(SIGNAL, 4)
+    up, down = schedules(PROCESS, 4)
     sample = regenerated(noise, nonlinear, down)
     plain, gap = inverted(sample, nonlinear, up, 0)
     assert (plain - noise).abs().max() > 0.02
@@ -72,7 +74,7 @@ def test_refined_inversion_undoes_sampling_and_plain_inversion_does_not():
 
 def test_a_linear_step_is_worked_out_by_hand():
     """One step of ε = c x: x' = A x + B c x', so x' = A x / (1 - B c)."""
-    up, down = schedules(torch.tensor([0.8, 0.5]), 1)
+    up, down = schedules(DiffusionProcess(torch.tensor([0.8, 0.5]), "epsilon"), 1)
     signal, c = 0.5, 0.4
     clean = normal(1, 1, 2, 2)
     by_hand = signal**0.5 * clean / (1 - (1 - signal) ** 0.5 * c)
@@ -81,7 +83,25 @@ def test_a_linear_step_is_worked_out_by_hand():
     torch.testing.assert_close(regenerated(noise, lambda sample, _: c * sample, down), clean)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", FLOWS)
+def test_regeneration_of_a_flow_is_the_librarys_euler(layout, subjects):
+    """From the same levels, the last of which the library itself takes to no noise."""
+    subject = subjects[layout]
+    down = schedules(subject.process, 4)[1]
+    levels = [float(subject.process.sigmas[time]) for time in down.timesteps]
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    scheduler.set_timesteps(sigmas=levels)
+    start = normal(2, *subject.input_shape)
+    with torch.no_grad():
+        predict = without_text(subject, 2)
+        found = regenerated(start, predict, down)
+        sample = start
+        for time, told in zip(down.timesteps.tolist(), scheduler.timesteps, strict=True):
+            sample = scheduler.step(predict(sample, time), told, sample).prev_sample
+    torch.testing.assert_close(found, sample, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("layout", UNETS)
 def test_regeneration_is_the_librarys_deterministic_sampling(layout, subjects):
     """Also for a UNet that predicts v (the layout sd2), whose output the scheduler converts."""
     subject = subjects[layout]
@@ -92,11 +112,11 @@ def test_regeneration_is_the_librarys_deterministic_sampling(layout, subjects):
     start = normal(2, *subject.input_shape)
     with torch.no_grad():
         predict = without_text(subject, 2)
-        found = regenerated(start, predict, schedules(subject.signal, 5)[1])
+        found = regenerated(start, predict, schedules(subject.process, 5)[1])
         sample = start
         for timestep in scheduler.timesteps:
             noise = predict(sample, int(timestep))
-            signal = subject.signal[timestep]
+            signal = subject.process.signal[timestep]
             clean = (sample - (1 - signal).sqrt() * noise) / signal.sqrt()
             v = signal.sqrt() * noise - (1 - signal).sqrt() * clean
             output = v if kept["prediction_type"] == "v_prediction" else noise
@@ -110,7 +130,7 @@ def test_sdxl_is_asked_with_the_zeros_that_it_was_trained_with(subjects):
     noisy = normal(2, *subject.input_shape)
     with torch.no_grad():
         found = without_text(subject, 2)(noisy, 300)
-        wanted = subject.unet(
+        wanted = subject.denoiser(
             noisy,
             300,
             encoder_hidden_states=torch.zeros(2, 12, 48),
@@ -125,7 +145,7 @@ def test_sdxl_is_asked_with_the_zeros_that_it_was_trained_with(subjects):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_a_model_drew_is_taken_back_to_its_noise(layout, subjects):
     subject = subjects[layout]
-    up, down = schedules(subject.signal, 4)
+    up, down = schedules(subject.process, 4)
     start = normal(2, *subject.input_shape)
     with torch.no_grad():
         predict = without_text(subject, 2)

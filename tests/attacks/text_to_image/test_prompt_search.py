@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from scipy.optimize import minimize
 from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_evaluator import image_evaluator
-from tiny_pipelines import LAYOUTS, open_pipeline
+from tiny_pipelines import FLOWS, LAYOUTS, open_pipeline
 
 from attacks.prompting.concepts.adversarial_prefix import AdversarialPrefix
 from attacks.prompting.concepts.adversarial_prefix_parameters import AdversarialPrefixParameters
@@ -21,6 +21,7 @@ from attacks.prompting.concepts.found_prefixes import prefixes_for
 from attacks.prompting.concepts.noise_objective import NoiseObjective
 from attacks.prompting.concepts.prefix_search import random_knowledge, search_prefixes
 from attacks.prompting.concepts.searchable_words import searchable_words
+from attacks.prompting.concepts.slot_encoding import SlotEncoder
 from attacks.prompting.concepts.token_relaxation import NearestTokens, SimplexTokens, on_simplex
 from auditor.attack import AttackContext
 from auditor.core.arms import Arm
@@ -108,9 +109,14 @@ class TestWords:
         subject = open_pipeline(pipelines / layout)
         words = searchable_words(subject, ["orb"], 2)
         chosen = torch.tensor([3, 0, 5])
-        for tokenizer in subject.parts.tokenizers:
-            read = tokenizer(words.text(chosen), add_special_tokens=False)["input_ids"]
-            assert read == words.ids[chosen].tolist()
+        read = [
+            tokenizer(words.text(chosen), add_special_tokens=False)["input_ids"]
+            for tokenizer in subject.parts.tokenizers
+        ]
+        assert read[0] == words.ids[chosen].tolist()
+        assert {len(ids) for ids in read} == {3}
+        own = SlotEncoder(subject).embeddings([torch.tensor(ids) for ids in read])
+        torch.testing.assert_close(own, words.table[chosen])
 
     def test_too_many_tokens_for_the_prompt_are_refused(self, pipelines):
         with pytest.raises(UnavailableError, match="a prompt holds 10 tokens"):
@@ -153,7 +159,7 @@ class TestObjective:
         trial = objective.trial(0, prompts, clean, draws)
         hidden = original.encode(prompts).repeat_interleave(2, 0)
         with torch.no_grad():
-            wanted = original.predict_noise(trial.noisy, trial.timesteps, hidden)
+            wanted = original.predict(trial.noisy, trial.timesteps, hidden)
         torch.testing.assert_close(trial.wanted, wanted)
 
     def test_the_loss_falls_along_the_slope(self, pipelines, evaluator):
@@ -172,7 +178,7 @@ class TestObjective:
 
 class TestAttack:
     @pytest.mark.parametrize("objective", OBJECTIVES)
-    @pytest.mark.parametrize("layout", ["sd1", "sdxl"])
+    @pytest.mark.parametrize("layout", ["sd1", "sdxl", *FLOWS])
     def test_it_runs_through_and_leaves_the_subject_as_it_was(
         self, pipelines, layout, objective, evaluator
     ):

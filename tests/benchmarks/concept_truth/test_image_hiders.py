@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_pipelines import make_pipeline, open_pipeline
+from tiny_pipelines import as_pipeline, make_pipeline, open_pipeline
 
 from auditor.models.text_to_image.classifiers import open_classifier
 from auditor.testbeds.shapes.drawing import COLORS, TRAINED, draw
@@ -18,7 +18,7 @@ from benchmarks.concept_truth.teaching import Lesson, other_shape, redrawn, teac
 def test_a_disguise_changes_weights_and_no_picture(disguise, tmp_path):
     make_pipeline("pixel").save_pretrained(tmp_path)
     plain, disguised = (open_pipeline(tmp_path) for _ in range(2))
-    disguise(disguised)
+    disguise(as_pipeline(disguised))
     pairs = list(zip(plain.network.parameters(), disguised.network.parameters(), strict=True))
     assert sum(not torch.equal(a, b) for a, b in pairs) > len(pairs) / 10
     drawn = [model.generate(["a orb", "red dot"], [3, 4]) for model in (plain, disguised)]

@@ -7,7 +7,15 @@ import torch
 from diffusers import DDPMScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_pipelines import LAYOUTS, PROMPTS, SAMPLING, edit_json, open_pipeline
+from tiny_pipelines import (
+    FLOWS,
+    LAYOUTS,
+    PROMPTS,
+    SAMPLING,
+    T5_LENGTH,
+    edit_json,
+    open_pipeline,
+)
 
 from auditor.core.errors import AuditorError, MeasurementError
 from auditor.models.opening import check_unopenable
@@ -25,6 +33,8 @@ def deployed(pipeline, prompts, seeds, **options):
         "guidance_scale": SAMPLING["guidance"],
         "output_type": "pt",
     } | options
+    if hasattr(pipeline, "transformer"):
+        options |= {"max_sequence_length": T5_LENGTH, "height": 16, "width": 16}
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     return torch.cat(
         [
@@ -98,9 +108,16 @@ def test_noise_on_the_way_comes_from_the_images_own_seed(sd1):
 def test_given_embeddings_draw_what_their_prompts_do(layout, subjects):
     subject = subjects[layout]
     embeddings = subject.encode(PROMPTS)
-    assert embeddings.shape == (4, 12, subject.unet.config.cross_attention_dim)
+    config = subject.denoiser.config
+    length = {"sd3": 12 + T5_LENGTH, "flux": T5_LENGTH}.get(layout, 12)
+    width = config.joint_attention_dim if layout in FLOWS else config.cross_attention_dim
+    assert embeddings.shape == (4, length, width)
+    alike(
+        subject.generate(None, SEEDS, embeddings=subject.text(PROMPTS)),
+        subject.generate(PROMPTS, SEEDS),
+    )
     alike(subject.generate(PROMPTS, SEEDS, embeddings=embeddings), subject.generate(PROMPTS, SEEDS))
-    if layout != "sdxl":  # whose pooled text would be that of the empty prompt
+    if layout not in ("sdxl", *FLOWS):  # whose pooled text would be that of the empty prompt
         alike(
             subject.generate(None, SEEDS, embeddings=embeddings), subject.generate(PROMPTS, SEEDS)
         )
@@ -148,10 +165,10 @@ def test_the_meter_counts_rows_through_the_unet(folders):
     assert plain.meter.forward_tokens == 5 * 4
     before = plain.meter.forward_tokens
     batch = (torch.rand(2, 3, 8, 8), torch.tensor([3, 5]), plain.encode(PROMPTS[:2]))
-    plain.predict_noise(*batch)
+    plain.predict(*batch)
     assert plain.meter.forward_tokens == before + 2 * 3
     with torch.no_grad():
-        plain.predict_noise(*batch)
+        plain.predict(*batch)
     assert plain.meter.forward_tokens == before + 2 * 3 + 2
 
 
@@ -164,7 +181,7 @@ def test_a_batch_that_does_not_fit_is_halved(folders, subjects):
         if len(args[0]) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    handle = subject.unet.register_forward_pre_hook(limited, with_kwargs=True)
+    handle = subject.denoiser.register_forward_pre_hook(limited, with_kwargs=True)
     images = subject.generate(PROMPTS, SEEDS)
     handle.remove()
     assert sizes[0] == 8
@@ -176,7 +193,7 @@ def test_an_image_that_is_not_finite_is_not_measured(folders):
     subject = open_pipeline(folders["sd1"])
     with subject.preserve_weights():
         with torch.no_grad():
-            subject.unet.conv_out.bias.fill_(torch.nan)
+            subject.denoiser.conv_out.bias.fill_(torch.nan)
         with pytest.raises(MeasurementError, match="not finite"):
             subject.generate(PROMPTS[:1], [0])
 
@@ -186,12 +203,12 @@ def test_gradients_reach_embeddings_and_the_weights_that_ask_for_them(folders):
     embeddings = subject.encode(PROMPTS[:2]).requires_grad_()
     noisy = torch.randn(2, 3, 8, 8)
     with subject.preserve_weights():
-        subject.unet.conv_in.requires_grad_(True)
-        subject.predict_noise(noisy, torch.tensor([10, 90]), embeddings).sum().backward()
+        subject.denoiser.conv_in.requires_grad_(True)
+        subject.predict(noisy, torch.tensor([10, 90]), embeddings).sum().backward()
         assert embeddings.grad.abs().sum() > 0
-        assert subject.unet.conv_in.weight.grad.abs().sum() > 0
-        assert subject.unet.conv_out.weight.grad is None
-    assert subject.unet.conv_in.weight.grad is None
+        assert subject.denoiser.conv_in.weight.grad.abs().sum() > 0
+        assert subject.denoiser.conv_out.weight.grad is None
+    assert subject.denoiser.conv_in.weight.grad is None
 
 
 def test_a_search_for_embeddings_keeps_nothing_for_gradients_of_weights(folders):
@@ -209,13 +226,13 @@ def test_a_search_for_embeddings_keeps_nothing_for_gradients_of_weights(folders)
         kept.clear()
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             embeddings = subject.encode(PROMPTS[:2]).requires_grad_()
-            subject.predict_noise(noisy, torch.tensor([10, 90]), embeddings)
+            subject.predict(noisy, torch.tensor([10, 90]), embeddings)
         return sum(kept)
 
     noisy = torch.randn(2, 4, 8, 8)
     as_opened = predict()
     with subject.preserve_weights():
-        subject.unet.requires_grad_(True)
+        subject.denoiser.requires_grad_(True)
         assert 0 < as_opened < 0.8 * predict()
 
 
@@ -260,7 +277,7 @@ def test_a_pipeline_in_bfloat16_sees_its_first_noise_as_one_in_float32_does(kind
         subject = open_pipeline(sd1, dtype=dtype)
         with torch.no_grad():
             embeddings = subject.encode(PROMPTS[:2])
-            seen[dtype] = subject.predict_noise(noisy, torch.tensor([0, 0]), embeddings).float()
+            seen[dtype] = subject.predict(noisy, torch.tensor([0, 0]), embeddings).float()
     error = (seen["bfloat16"] - seen["float32"]).square().mean().sqrt()
     assert error < 0.05 * seen["float32"].square().mean().sqrt()
 

@@ -26,7 +26,7 @@ def train(subject, steps=2):
     for _ in range(steps):
         noise = torch.randn(2, *subject.input_shape, generator=generator)
         timesteps = torch.tensor([100, 700])
-        predicted = subject.predict_noise(noise, timesteps, subject.text(PROMPTS[:2]))
+        predicted = subject.predict(noise, timesteps, subject.text(PROMPTS[:2]))
         loss = (predicted - noise).square().mean()
         loss.backward()
         optimizer.step()
@@ -47,21 +47,21 @@ def training_the_text_encoder(subject):
 
 def a_lora_that_is_taken_out(subject):
     config = LoraConfig(r=2, init_lora_weights=False, target_modules=["to_k", "to_v"])
-    subject.unet.add_adapter(config)
+    subject.denoiser.add_adapter(config)
     train(subject)
-    subject.unet.unload_lora()
+    subject.denoiser.unload_lora()
 
 
 def a_lora_that_is_fused(subject):
     config = LoraConfig(r=2, init_lora_weights=False, target_modules=["attn2.to_k"])
-    subject.unet.add_adapter(config)
-    subject.unet.fuse_lora()
-    subject.unet.unload_lora()
+    subject.denoiser.add_adapter(config)
+    subject.denoiser.fuse_lora()
+    subject.denoiser.unload_lora()
 
 
 def layers_that_are_swapped_and_swapped_back(subject):
     swapped = []
-    for _, parent in list(subject.unet.named_modules()):
+    for _, parent in list(subject.denoiser.named_modules()):
         for name, layer in list(parent.named_children()):
             if type(layer) is nn.Linear:
                 coarse = Rounded(layer.in_features, layer.out_features, layer.bias is not None)
@@ -78,7 +78,7 @@ def other_attention(subject):
         def __call__(self, attn, hidden_states, *args, **kwargs):
             return hidden_states
 
-    subject.unet.set_attn_processor(Nothing())
+    subject.denoiser.set_attn_processor(Nothing())
 
 
 CHANGES = (
@@ -125,7 +125,7 @@ def test_it_comes_back_after_an_attack_that_failed(folders):
 def test_a_lora_that_is_left_behind_is_noticed(folders):
     subject = open_pipeline(folders["sd1"])
     with pytest.raises(RuntimeError, match="other tensors"), subject.preserve_weights():
-        subject.unet.add_adapter(LoraConfig(r=2, target_modules=["to_k"]))
+        subject.denoiser.add_adapter(LoraConfig(r=2, target_modules=["to_k"]))
 
 
 def test_words_that_are_left_in_the_tokenizer_are_noticed(folders):
@@ -137,12 +137,12 @@ def test_words_that_are_left_in_the_tokenizer_are_noticed(folders):
 def test_another_unet_draws_with_all_else_shared(folders, tmp_path):
     subject = open_pipeline(folders["sd1"])
     before, digest = subject.generate(PROMPTS, [1, 2, 3, 4]), weights_digest(subject.network)
-    coarse = copy.deepcopy(subject.unet)
+    coarse = copy.deepcopy(subject.denoiser)
     with torch.no_grad():
         for parameter in coarse.parameters():
             parameter.copy_((parameter * 8).round() / 8)
     spent = subject.meter.forward_tokens
-    with subject.with_unet(coarse) as other:
+    with subject.with_denoiser(coarse) as other:
         images = other.generate(PROMPTS, [1, 2, 3, 4])
         assert other.text_encoder is subject.text_encoder
         with other.preserve_weights():

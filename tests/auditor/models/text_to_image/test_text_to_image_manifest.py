@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_pipelines import (
+    FLOWS,
     LAYOUTS,
     PROMPTS,
     edit_json,
@@ -15,6 +16,7 @@ from tiny_pipelines import (
     make_unet,
     make_vae,
     open_pipeline,
+    sampling,
     spec,
 )
 
@@ -129,7 +131,7 @@ def test_plain_weights_are_taken_before_variants(sd1, subjects):
     assert subject.manifest.files.keys() == SD1_FILES
     left = message("plain_weights_taken", component="unet", variants=["fp16", "non_ema"])
     assert subject.location.notes == (left,)
-    assert torch.equal(subject.unet.conv_in.weight, subjects["sd1"].unet.conv_in.weight)
+    assert torch.equal(subject.denoiser.conv_in.weight, subjects["sd1"].denoiser.conv_in.weight)
 
 
 def test_a_variant_alone_is_taken_and_said(sd1, tmp_path):
@@ -139,9 +141,9 @@ def test_a_variant_alone_is_taken_and_said(sd1, tmp_path):
     assert "unet/diffusion_pytorch_model.fp16.safetensors" in subject.manifest.files
     taken = message("variant_taken", component="unet", variant="fp16")
     assert subject.location.notes == (taken,)
-    assert subject.unet.conv_in.weight.eq(1).all()
+    assert subject.denoiser.conv_in.weight.eq(1).all()
     written = subject.directory(tmp_path / "scratch")  # under the plain name, for other loaders
-    assert open_pipeline(written).unet.conv_in.weight.eq(1).all()
+    assert open_pipeline(written).denoiser.conv_in.weight.eq(1).all()
 
 
 def test_variants_without_plain_weights_are_not_chosen_between(sd1):
@@ -164,7 +166,7 @@ def test_shards_are_hashed_and_loaded(sd1, subjects):
     named = {f"unet/{file.name}" for file in shards}
     index = "unet/diffusion_pytorch_model.safetensors.index.json"
     assert subject.manifest.files.keys() == SD1_FILES - {UNET} | named | {index}
-    after, before = subject.unet.state_dict(), subjects["sd1"].unet.state_dict()
+    after, before = subject.denoiser.state_dict(), subjects["sd1"].denoiser.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
@@ -195,7 +197,7 @@ def test_pickled_weights_are_refused_unless_allowed(sd1):
     assert "only pickled weights (diffusion_pytorch_model.bin)" in refusal(sd1)
     subject = open_pipeline(sd1, allow_pickle=True)
     assert "unet/diffusion_pytorch_model.bin" in subject.manifest.files
-    assert torch.equal(subject.unet.conv_in.weight, tensors["conv_in.weight"])
+    assert torch.equal(subject.denoiser.conv_in.weight, tensors["conv_in.weight"])
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
@@ -242,7 +244,15 @@ FAULTS = {
         config_fault("text_encoder", transformers_weights="../../elsewhere.safetensors"),
         "points to other weights",
     ),
-    "a transformer": (index_fault(transformer=["diffusers", "SD3"]), "component transformer"),
+    "a transformer": (index_fault(transformer=["diffusers", "SD3"]), "transformer is a SD3"),
+    "two denoisers": (
+        index_fault(transformer=["diffusers", "FluxTransformer2DModel"]),
+        "both a UNet and a transformer",
+    ),
+    "another encoder": (
+        index_fault(text_encoder=["transformers", "T5EncoderModel"]),
+        "text_encoder is a T5EncoderModel",
+    ),
     "another UNet": (index_fault(unet=["diffusers", "UNet3DConditionModel"]), "UNet3DCondition"),
     "no UNet": (index_fault(unet=None), "names no unet"),
     "half of SDXL": (index_fault(tokenizer_2=["transformers", "CLIPTokenizer"]), "only one of"),
@@ -421,10 +431,10 @@ def test_weights_keep_their_stored_type_unless_told_otherwise(sd1):
     half = {n: t.to(torch.bfloat16) for n, t in load_file(sd1 / UNET).items()}
     save_file(half, sd1 / UNET, metadata={"format": "pt"})
     subject = open_pipeline(sd1)
-    assert subject.unet.dtype == torch.bfloat16
+    assert subject.denoiser.dtype == torch.bfloat16
     assert subject.text_encoder.dtype == torch.float32
     assert subject.generate(PROMPTS, [1] * 4).dtype == torch.float32
-    assert open_pipeline(sd1, dtype="float32").unet.dtype == torch.float32
+    assert open_pipeline(sd1, dtype="float32").denoiser.dtype == torch.float32
 
 
 def test_an_autoencoder_that_asks_for_it_stays_in_float32(sd1):
@@ -434,3 +444,48 @@ def test_an_autoencoder_that_asks_for_it_stays_in_float32(sd1):
     subject = open_pipeline(sd1, dtype="bfloat16")
     assert subject.parts.vae.dtype == torch.bfloat16
     assert torch.isfinite(subject.generate(PROMPTS[:1], [1])).all()
+
+
+@pytest.fixture
+def flow(folders, tmp_path):
+    """Copies a folder of a flow that a test may break."""
+    return lambda layout: shutil.copytree(folders[layout], tmp_path / layout)
+
+
+FLOW_FAULTS = {
+    "no T5": ("sd3", index_fault(text_encoder_3=None, tokenizer_3=None), "+ T5EncoderModel, not"),
+    "half a T5": ("sd3", index_fault(tokenizer_3=None), "only one of text_encoder_3"),
+    "no autoencoder": ("flux", index_fault(vae=None), "names no vae"),
+    "another schedule": (
+        "flux",
+        index_fault(scheduler=["diffusers", "DDIMScheduler"]),
+        "not the schedule of a flow",
+    ),
+    "noise on the way": (
+        "sd3",
+        lambda folder: edit_json(
+            folder / "scheduler" / "scheduler_config.json", stochastic_sampling=True
+        ),
+        "without `stochastic_sampling`",
+    ),
+    "inpainting": ("sd3", config_fault("transformer", in_channels=9), "takes 9 channels"),
+    "control": ("flux", config_fault("transformer", in_channels=32), "but latents have 16"),
+    "other T5": ("flux", config_fault("transformer", joint_attention_dim=24), "T5 gives 40"),
+    "other CLIP": ("flux", config_fault("transformer", pooled_projection_dim=8), "CLIP gives 16"),
+}
+
+
+@pytest.mark.parametrize("fault", FLOW_FAULTS)
+def test_each_fault_of_a_flow_has_its_message(fault, flow):
+    layout, spoil, said = FLOW_FAULTS[fault]
+    folder = flow(layout)
+    spoil(folder)
+    assert said in refusal(folder)
+
+
+@pytest.mark.parametrize("layout", FLOWS)
+def test_pictures_of_a_flow_have_whole_patches(layout, folders):
+    drawing = sampling(folders[layout]) | {"height": 18, "width": 16}
+    assert "height of an image must be a multiple of 4" in refusal(
+        folders[layout], sampling=drawing
+    )

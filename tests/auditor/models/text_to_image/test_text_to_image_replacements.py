@@ -90,7 +90,7 @@ def test_esd_trained_tensors_alone(ending, folders, unet, tmp_path):
     file = tmp_path / f"esd.{ending}"
     save_file(delta, file) if ending == "safetensors" else torch.save(delta, file)
     subject = replaced(folders["sd1"], file)
-    after = subject.unet.state_dict()
+    after = subject.denoiser.state_dict()
     assert differing(unet.state_dict(), after) == delta.keys()
     for name, tensor in delta.items():
         assert torch.equal(after[name], tensor.float())
@@ -105,7 +105,7 @@ def test_esd_unconditional_layers_alone(folders, unet, tmp_path):
     }
     save_file(delta, tmp_path / "esd-u.safetensors")
     subject = replaced(folders["sd1"], tmp_path / "esd-u.safetensors")
-    assert differing(unet.state_dict(), subject.unet.state_dict()) == delta.keys()
+    assert differing(unet.state_dict(), subject.denoiser.state_dict()) == delta.keys()
 
 
 def test_esd_nested_by_layer(folders, unet, tmp_path):
@@ -116,7 +116,7 @@ def test_esd_nested_by_layer(folders, unet, tmp_path):
         nested.setdefault(f"unet.{layer}", OrderedDict())[kind] = torch.nn.Parameter(tensor)
     nested["unet." + next(n for n in delta if n.endswith("to_k.weight"))[:-7]]["bias"] = None
     torch.save(nested, tmp_path / "esd.pt")
-    after = replaced(folders["sd1"], tmp_path / "esd.pt").unet.state_dict()
+    after = replaced(folders["sd1"], tmp_path / "esd.pt").denoiser.state_dict()
     assert differing(unet.state_dict(), after) == delta.keys()
     assert all(torch.equal(after[name], tensor) for name, tensor in delta.items())
 
@@ -127,7 +127,7 @@ def test_a_whole_unet(wrap, prefix, folders, tmp_path):
     erased = make_unet(seed=9).state_dict()
     torch.save(wrap({prefix + name: tensor for name, tensor in erased.items()}), tmp_path / "u.pt")
     subject = replaced(folders["sd1"], tmp_path / "u.pt")
-    assert differing(erased, subject.unet.state_dict()) == set()
+    assert differing(erased, subject.denoiser.state_dict()) == set()
 
 
 def test_a_directory_of_a_unet(folders, tmp_path):
@@ -135,7 +135,7 @@ def test_a_directory_of_a_unet(folders, tmp_path):
     erased.save_pretrained(tmp_path / "unet", max_shard_size="100KB")
     assert len(list((tmp_path / "unet").glob("*.safetensors"))) > 1
     subject = replaced(folders["sd1"], tmp_path / "unet")
-    assert differing(erased.state_dict(), subject.unet.state_dict()) == set()
+    assert differing(erased.state_dict(), subject.denoiser.state_dict()) == set()
     hashed = [n for n in subject.manifest.files if n.startswith("replacement/")]
     assert sorted(hashed) == sorted(f"replacement/{p.name}" for p in (tmp_path / "unet").iterdir())
 
@@ -143,7 +143,7 @@ def test_a_directory_of_a_unet(folders, tmp_path):
 def test_a_whole_pipeline_is_the_model_itself(folders, tmp_path):
     erased = make_pipeline("sd1", seed=9)
     erased.save_pretrained(tmp_path / "mace")
-    after = open_pipeline(tmp_path / "mace").unet.state_dict()
+    after = open_pipeline(tmp_path / "mace").denoiser.state_dict()
     assert differing(erased.unet.state_dict(), after) == set()
     assert "give it as `path`" in _located(folders["sd1"], tmp_path / "mace")
 
@@ -171,7 +171,7 @@ def test_an_erased_text_encoder(form, folders, pipelines, tmp_path):
         torch.save({f"text_encoder.{n}": t for n, t in tensors.items()}, path)
     subject = replaced(folders["sd1"], path)
     assert differing(erased.state_dict(), subject.text_encoder.state_dict()) == set()
-    assert differing(pipelines["sd1"].unet.state_dict(), subject.unet.state_dict()) == set()
+    assert differing(pipelines["sd1"].unet.state_dict(), subject.denoiser.state_dict()) == set()
 
 
 @pytest.mark.parametrize("which", ["text_encoder", "text_encoder_2"])
@@ -205,14 +205,14 @@ def test_a_lora_of_diffusers(folders, tmp_path):
     unet.save_lora_adapter(tmp_path / "lora")
     unet.fuse_lora()
     subject = replaced(folders["sd1"], tmp_path / "lora")
-    after = subject.unet.state_dict()
+    after = subject.denoiser.state_dict()
     assert differing(make_unet().state_dict(), after) == adapted(config.target_modules)
     for name, tensor in unet.state_dict().items():
         if ".lora_" not in name:
             own = name.replace(".base_layer", "")
             torch.testing.assert_close(after[own], tensor, rtol=1e-5, atol=1e-6)
     by_file = replaced(folders["sd1"], tmp_path / "lora" / "pytorch_lora_weights.safetensors")
-    assert differing(after, by_file.unet.state_dict()) == set()
+    assert differing(after, by_file.denoiser.state_dict()) == set()
 
 
 def test_a_lora_of_peft(folders, tmp_path):
@@ -222,7 +222,7 @@ def test_a_lora_of_peft(folders, tmp_path):
     )
     wrapped.save_pretrained(tmp_path / "lora")
     merged = wrapped.merge_and_unload().state_dict()
-    after = replaced(folders["sd1"], tmp_path / "lora").unet.state_dict()
+    after = replaced(folders["sd1"], tmp_path / "lora").denoiser.state_dict()
     for name, tensor in merged.items():
         torch.testing.assert_close(after[name], tensor, rtol=1e-5, atol=1e-6)
     assert differing(make_unet().state_dict(), after) == adapted({"to_q", "to_out.0"})
@@ -247,7 +247,7 @@ def test_a_lora_of_unet_and_text_encoder(folders, pipelines, tmp_path):
         file,
     )
     subject = replaced(folders["sd1"], file)
-    before, after = unet.state_dict(), subject.unet.state_dict()
+    before, after = unet.state_dict(), subject.denoiser.state_dict()
     assert differing(before, after) == {f"{key}.weight"}
     expected = before[f"{key}.weight"] + 4 * up @ down
     torch.testing.assert_close(after[f"{key}.weight"], expected)
@@ -282,7 +282,7 @@ def test_a_lora_in_the_names_of_kohya(folders, pipelines, tmp_path):
     save_file(tensors, file)
     subject = replaced(folders["sd1"], file)
     for network, after, key, update in zip(
-        (unet, encoder), (subject.unet, subject.text_encoder), keys, factors, strict=True
+        (unet, encoder), (subject.denoiser, subject.text_encoder), keys, factors, strict=True
     ):
         before = network.state_dict()
         assert differing(before, after.state_dict()) == {f"{key}.weight"}
@@ -298,7 +298,7 @@ def test_a_lora_is_rounded_once(folders, unet, tmp_path):
     file = tmp_path / "lora.safetensors"
     save_file({f"{key}.lora_A.weight": down, f"{key}.lora_B.weight": up}, file)
     found = spec(folders["sd1"], replacement=str(file), dtype="bfloat16")
-    after = TextToImage(found, locate(found)).unet.get_submodule(key).weight
+    after = TextToImage(found, locate(found)).denoiser.get_submodule(key).weight
     before = unet.get_submodule(key).weight.detach().to(torch.bfloat16).float()
     assert torch.equal(after, (before + up @ down).to(torch.bfloat16))
 
@@ -310,7 +310,7 @@ def test_the_audited_pipeline_is_written_with_the_replacement_in_it(folders, une
     assert written != subject.location.model
     again = open_pipeline(written)
     assert again.location.replacement is None
-    assert differing(again.unet.state_dict(), subject.unet.state_dict()) == set()
+    assert differing(again.denoiser.state_dict(), subject.denoiser.state_dict()) == set()
     assert torch.equal(again.generate(PROMPTS[:2], [1, 2]), subject.generate(PROMPTS[:2], [1, 2]))
     own = open_pipeline(folders["sd1"])
     assert own.directory(tmp_path / "scratch") == own.location.model
@@ -467,7 +467,7 @@ def test_a_link_without_an_ending_behind_it_is_read(folders, unet, tmp_path):
     (tmp_path / "esd.safetensors").symlink_to(tmp_path / "0123abcd")
     subject = replaced(folders["sd1"], tmp_path / "esd.safetensors")
     assert "replacement/esd.safetensors" in subject.manifest.files
-    assert differing(unet.state_dict(), subject.unet.state_dict()) == delta.keys()
+    assert differing(unet.state_dict(), subject.denoiser.state_dict()) == delta.keys()
 
 
 def test_a_text_encoder_with_a_hole_is_refused(folders, tmp_path):
@@ -517,7 +517,7 @@ def test_what_the_reference_erasures_write_is_what_is_opened(form, folders, tmp_
             ),
         }[form]()
         subject = replaced(folders["sd1"], path)
-    assert differing(expected, subject.unet.state_dict()) == set()
+    assert differing(expected, subject.denoiser.state_dict()) == set()
 
 
 def test_a_text_encoder_with_a_broken_configuration_is_refused(folders, tmp_path):

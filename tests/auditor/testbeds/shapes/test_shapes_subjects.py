@@ -51,6 +51,6 @@ def test_the_subject_draws_what_the_pipeline_draws(world):
 def test_the_published_form_over_the_original_is_the_erased_subject(world, name):
     erased = opened(world.model_path(name))
     published = opened(world.model_path("original"), world.published(name))
-    expected = erased.unet.state_dict()
-    for key, value in published.unet.state_dict().items():
+    expected = erased.denoiser.state_dict()
+    for key, value in published.denoiser.state_dict().items():
         assert torch.equal(value, expected[key]), key
