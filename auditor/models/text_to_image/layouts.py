@@ -286,8 +286,10 @@ class FluxLayout(_FlowLayout):
             img_ids=places.view(-1, 3),
             return_dict=False,
         )[0]
-        unpacked = output.transpose(1, 2).unflatten(2, (rows, columns))
-        return functional.pixel_shuffle(unpacked, _FLUX_PATCH)
+        channels = output.transpose(1, 2)
+        return functional.pixel_shuffle(
+            channels.reshape(*channels.shape[:2], rows, columns), _FLUX_PATCH
+        )
 
     def _levels(self, config: Any, steps: int) -> dict[str, Any]:
         if config.get("use_flow_sigmas"):
