@@ -71,7 +71,7 @@ PLAIN_NAMES: Mapping[str, str] = {
     "membership/neighbourhood": "Judged against texts changed a little",
     "membership/denoising-loss": "Judged by how well it cleans up each picture",
     "generation/gibberish": "Judged by the form of its answers",
-    "generation/knowledge-holes": "Asked what the original knows beside the forgotten facts",
+    "generation/knowledge-holes": "Asked what the original knows besides",
     "generation/null-inversion": "Drawn back from noise without a prompt",
 }
 """What was done, by the attack's name, or by its label where a level has a name of its own."""

@@ -56,7 +56,7 @@ def signature_state(signatures: Signatures | None) -> SignatureState:
 
 
 def _shown(key: str) -> str:
-    """Return the beginning of a key's id, or the name of who signed without a key."""
+    """Return the beginning of a key's id, or who signed without."""
     length = KEY_DIGITS if _KEY_ID.fullmatch(key) else _NAMED
     return key if len(key) <= length else f"{key[:length]}…"
 

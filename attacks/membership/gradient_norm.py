@@ -58,7 +58,7 @@ class GradientNorm(MembershipAttack[GradientNormParameters]):
 
     @property
     def footprint(self) -> Footprint:
-        """The gradient of one matrix at a time; the embeddings are the largest."""
+        """One matrix's gradient at a time; the embeddings' is the largest."""
         return Footprint(embeddings=2.0, backward=_TOKENS)
 
     def forward_tokens(self, evaluation: int) -> int:
@@ -96,7 +96,7 @@ def gradient_norms(
     found: list[torch.Tensor] = []
 
     def read(parameter: torch.Tensor) -> None:
-        """Keep the norm and let the gradient go, before the next parameter has one."""
+        """Keep the norm and let the gradient go."""
         if parameter.grad is not None:
             norm = torch.linalg.vector_norm(parameter.grad, order, dtype=torch.float32)
             found.append(norm.cpu())

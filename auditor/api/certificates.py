@@ -95,7 +95,7 @@ def load_signed(
     threshold: int = 1,
     identity: Identity | None = None,
 ) -> Signed:
-    """Read a certificate, and check its signatures where keys or an identity are given.
+    """Read a certificate, and check its signatures where signers are given.
 
     Args:
         path: A certificate, a signed envelope or a Sigstore bundle.

@@ -29,7 +29,7 @@ unsigned_option = click.option(
 
 
 def key_options(command: Command) -> Command:
-    """Trusted keys, how many of them must have signed, or a trusted identity."""
+    """Trusted keys and how many must have signed, or an identity."""
     for decorate in (
         click.option(
             "--trust-config",

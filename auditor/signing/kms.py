@@ -1,4 +1,4 @@
-"""Signing with keys that a key management service or a hardware token keeps.
+"""Signing with keys of management services and hardware tokens.
 
 The signers are securesystemslib's own, with credentials from where each service's client looks for
 them. The secret key never leaves the service; its public part is a PEM file.

@@ -11,7 +11,7 @@ from auditor.signing.keyless import is_bundle, unchecked_bundle
 
 
 def read(path: Path) -> tuple[Certificate, tuple[str, ...] | None]:
-    """Read a certificate from a file, which may be an envelope or a Sigstore bundle.
+    """Read a certificate from a file, an envelope or a Sigstore bundle.
 
     No signature is checked.
 

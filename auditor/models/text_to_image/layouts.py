@@ -1,4 +1,4 @@
-"""Layouts of pipelines: what their denoiser is given, and how it is run.
+"""Layouts of pipelines: inputs of their denoiser, and its run.
 
 A layout is known by the class of the denoiser. It says which states of the text encoders are
 joined to the denoiser's text, and how a deployer's pipeline calls the denoiser and its scheduler.
@@ -50,12 +50,12 @@ class Layout(ABC):
 
     @property
     def patch(self) -> int:
-        """Positions of the input along each side that the denoiser takes as one."""
+        """Positions along each side that the denoiser takes as one."""
         return 1
 
     @property
     def embeds_guidance(self) -> bool:
-        """Whether the denoiser is told the weight of guidance, being distilled from guided ones."""
+        """Whether the denoiser is told the weight of guidance."""
         return False
 
     @abstractmethod
@@ -113,7 +113,7 @@ class Layout(ABC):
 
 
 class UNetLayout(Layout):
-    """Stable Diffusion 1 and 2, SDXL (arXiv 2307.01952), and the first in pixel space.
+    """Stable Diffusion 1 and 2, in pixel space too, and SDXL (2307.01952).
 
     One encoder gives its last hidden state; of two, the last but one of each are joined, and the
     second's projected text is the pooled one.
@@ -133,7 +133,7 @@ class UNetLayout(Layout):
         return Text(_side_by_side(outputs), outputs[1].text_embeds)
 
     def without_text(self, empty: Text, index: Mapping[str, Any]) -> Text:
-        """Return the empty prompt's text, or the zeros with which SDXL was trained."""
+        """Return the empty prompt's text, or zeros as SDXL was trained."""
         zeros = index.get("force_zeros_for_empty_prompt", True)
         return empty.zeros() if zeros and empty.pooled is not None else empty
 
@@ -164,7 +164,7 @@ class _FlowLayout(Layout):
     flow = True
 
     def set_timesteps(self, schedule: Any, steps: int, positions: int, device: Any) -> None:
-        """Set noise levels, shifted by the size of the picture where the scheduler says so."""
+        """Set noise levels, shifted by the picture's size where that is asked."""
         from diffusers.pipelines.flux.pipeline_flux import calculate_shift  # costs seconds
 
         options = self._levels(schedule.config, steps)
@@ -230,7 +230,7 @@ class StableDiffusion3Layout(_FlowLayout):
 
 
 class FluxLayout(_FlowLayout):
-    """Flux.1: T5 gives the words, CLIP the pooled text, and latents are packed two by two."""
+    """Flux.1: words by T5, pooled text by CLIP, latents packed in fours."""
 
     text_length = 512
 
@@ -246,7 +246,7 @@ class FluxLayout(_FlowLayout):
 
     @property
     def embeds_guidance(self) -> bool:
-        """Whether it is Flux.1 [dev] or another that was distilled from guided models."""
+        """Whether it was distilled from guided models, as Flux.1 [dev]."""
         return bool(self.config.guidance_embeds)
 
     def needs_states(self, encoders: int) -> bool:

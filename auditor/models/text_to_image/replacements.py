@@ -160,7 +160,7 @@ def _fitted(
 
 
 def _distinct(network: nn.Module) -> set[str]:
-    """Names of a network's tensors, one of each that it holds under several (T5's embeddings)."""
+    """Names of a network's tensors, one where it has several."""
     held = (*network.named_parameters(), *network.named_buffers())
     return {name for name, _ in held}
 
