@@ -1560,7 +1560,7 @@ FIGURES: Mapping[str, Wording] = {
     "leak_at_k": "leak@{k}",
     "told_in_trace_alone": "share of facts that the trace tells and the answer does not",
     "traces_ended_by_model": "share of traces that the model ended itself",
-    "mean_k_of_text": _mean_k_of_text,
+    "mean_k_of_text": "mean K of what the {text} says",
     "distance_to_aim": "distance of the prompts found from their aim",
     "attack_success_rate": "attack success rate",
     "success_of_plain_prompts": "success rate of plain prompts",

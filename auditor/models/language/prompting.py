@@ -75,9 +75,18 @@ def trace_markers(tokenizer: PreTrainedTokenizerBase, format_: PromptFormat) -> 
 def expects_trace(tokenizer: PreTrainedTokenizerBase, format_: PromptFormat) -> bool:
     """Whether a trace of thought has its place between prompt and answer.
 
-    It has where the plan gives its markers or says how it starts, and where the chat template that
-    prompts are put into names them. That a vocabulary holds some says nothing.
+    It has where the plan gives its markers or says how it starts, where the chat template that
+    prompts are put into names them, and where a prompt ends in one. That a vocabulary holds some
+    says nothing.
     """
+    markers = trace_markers(tokenizer, format_)
+    if markers is None or _leaves_place(tokenizer, format_):
+        return markers is not None
+    return state(templated(tokenizer, "?", format_), markers) != "none"
+
+
+def _leaves_place(tokenizer: PreTrainedTokenizerBase, format_: PromptFormat) -> bool:
+    """Whether the plan or the chat template says that there are traces."""
     trace = format_.trace
     if trace is not None and (trace.open is not None or trace.start != "template"):
         return True
@@ -97,7 +106,7 @@ def before_answer(tokenizer: PreTrainedTokenizerBase, prompt: str, format_: Prom
     markers = trace_markers(tokenizer, format_)
     if markers is None:
         return text
-    if expects_trace(tokenizer, format_) or state(text, markers) == "open":
+    if _leaves_place(tokenizer, format_) or state(text, markers) == "open":
         return closed(text, markers)
     return text
 
