@@ -143,9 +143,7 @@ class Thinking(Attack[ThinkingParameters, CausalLM]):
         ]
         place = self.parameters.place
         rows = tuple(
-            Row(
-                "forget", fact.id, fact.entity, METRIC, k[place], self._texts_of(one)[place]
-            )
+            Row("forget", fact.id, fact.entity, METRIC, k[place], self._texts_of(one)[place])
             for fact, one, k in zip(facts, written, told, strict=True)
         )
         notes: dict[str, Any] = {"traces": sum(one.trace is not None for one in written)}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from auditor.attack import ATTACKS
 from auditor.core.aliases import attack_label
 from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId

@@ -99,6 +99,11 @@ def asking_warnings(asked: Mapping[str, AskedFacts]) -> Iterator[Message]:
     if unread := {arm: own.unread for arm, own in asked.items() if own.unread}:
         names = sorted({name for own in unread.values() for name in own})
         yield message("template_arguments_unread", arms=list(unread), arguments=names)
+    yield from _trace_warnings(asked)
+
+
+def _trace_warnings(asked: Mapping[str, AskedFacts]) -> Iterator[Message]:
+    """Yield what follows from markers of traces of thought."""
     for traces in dict.fromkeys(own.traces for own in asked.values() if own.traces is not None):
         arms = [arm for arm, own in asked.items() if own.traces == traces]
         markers = [traces.open, traces.close]

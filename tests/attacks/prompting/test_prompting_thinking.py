@@ -62,9 +62,8 @@ def test_a_short_trace_is_the_given_one(thinker, tmp_path):
 def test_only_a_trace_of_the_models_own_is_read():
     with pytest.raises(ValidationError, match="not the model's own"):
         ThinkingParameters(thinking="emptied", place="trace")
-    assert Thinking(ThinkingParameters(thinking="short", place="answer", thought="Hm.")).variant == (
-        "answer after short trace 'Hm.'"
-    )
+    own = ThinkingParameters(thinking="short", place="answer", thought="Hm.")
+    assert Thinking(own).variant == "answer after short trace 'Hm.'"
 
 
 def test_it_is_for_models_with_a_place_for_a_trace():

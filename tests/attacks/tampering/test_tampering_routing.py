@@ -291,7 +291,9 @@ def test_changed_routers_are_no_change_of_the_body():
 
 def test_it_applies_to_mixtures_alone():
     described = ATTACKS.metadata(NAME)
-    assert described.inapplicable({}, experts=False, traces=False) == message("no_mixture_of_experts")
+    assert described.inapplicable({}, experts=False, traces=False) == message(
+        "no_mixture_of_experts"
+    )
     assert described.inapplicable({}, experts=True, traces=False) is None
 
 

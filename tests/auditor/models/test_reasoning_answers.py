@@ -53,7 +53,7 @@ def test_a_trace_that_is_too_long_is_ended_and_an_answer_written(thinker):
 
 def test_without_markers_there_is_no_trace(tmp_path):
     model = open_directory(save(tmp_path / "m", make_model("llama"), make_tokenizer()))
-    with pytest.raises(UnavailableError, match="format.trace.open"):
+    with pytest.raises(UnavailableError, match=r"format\.trace\.open"):
         model.thoughts(PROMPTS, ROOM, forced=True)
 
 

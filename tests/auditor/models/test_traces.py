@@ -95,7 +95,7 @@ def test_no_given_answer_stands_in_the_place_of_a_trace(template):
 
 
 def test_a_start_needs_markers():
-    with pytest.raises(AuditorError, match="format.trace.open"):
+    with pytest.raises(AuditorError, match=r"format\.trace\.open"):
         templated(make_tokenizer(), "Who?", PromptFormat(trace={"start": "opened"}))
 
 
