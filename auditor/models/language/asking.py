@@ -122,8 +122,11 @@ def _traces(model: LanguageModel, prompt: str) -> ShownTraces | None:
     if markers is None:
         return None
     found = state(templated(model.tokenizer, prompt, form), markers)
-    expected = "split" if model.expects_trace or found == "open" else "known"
-    place: Literal["split", "emptied", "known"] = "emptied" if found == "closed" else expected
+    place: Literal["split", "emptied", "known"] = "known"
+    if found == "closed":
+        place = "emptied"
+    elif model.expects_trace:
+        place = "split"
     tokens = (form.trace or TraceFormat()).tokens
     return ShownTraces(markers.open, markers.close, tokens, place)
 

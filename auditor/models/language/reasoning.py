@@ -156,7 +156,7 @@ class Writer:
         answer = self.tokenizer.decode(list(ids[end : end + room]), skip_special_tokens=True)
         return Written(
             trace=self._plain(text[begin:until]),
-            answer=self._plain(f"{before} {behind}{answer}"),
+            answer=self._plain(f"{before.rstrip()} {behind.lstrip()}{answer}"),
             closed=True,
             forced=forced,
         )
