@@ -54,7 +54,7 @@ class ThinkingParameters(Parameters):
 
 @attack("prompting/thinking")
 class Thinking(Attack[ThinkingParameters, CausalLM]):
-    """A reasoning model made to think, not to think, or to think little."""
+    """A reasoning model made to think, or to think little or nothing."""
 
     summary = "Have a reasoning model think, or answer without thinking, and read each text apart."
     details = """
@@ -122,7 +122,7 @@ class Thinking(Attack[ThinkingParameters, CausalLM]):
         return (self.parameters.thought,) if self.parameters.thinking == "short" else ()
 
     def measure(self, model: CausalLM, context: AttackContext) -> Record:
-        """Ask with a trace, or without, and read one of the two texts.
+        """Ask with or without a trace, and read one text.
 
         Raises:
             UnavailableError: No markers of traces are known.
@@ -165,13 +165,11 @@ class Thinking(Attack[ThinkingParameters, CausalLM]):
             if "told_in_trace_alone" not in noted:
                 continue
             counted = (message("facts", facts=noted["facts"]),)
-            shares = {
-                "told_in_trace_alone": noted["told_in_trace_alone"],
-                "traces_ended_by_model": noted["ended_by_model"],
-            }
+            alone = noted["told_in_trace_alone"] / noted["facts"]
+            ended = noted["ended_by_model"] / noted["facts"]
             found += [
-                SideFigure(name, arm, count / noted["facts"], remarks=counted)
-                for name, count in shares.items()
+                SideFigure("told_in_trace_alone", arm, alone, remarks=counted),
+                SideFigure("traces_ended_by_model", arm, ended, remarks=counted),
             ]
             found += [
                 SideFigure("mean_k_of_text", arm, k, params={"text": text}, remarks=counted)

@@ -193,7 +193,7 @@ def _replaced(
 def _unread_traces(
     variants: Sequence[PlannedAttack], locations: Mapping[str, Location]
 ) -> Iterator[Message]:
-    """Yield that models have traces of thought, and no attack of the plan reads them."""
+    """Yield that no attack of the plan reads the traces."""
     read = any(
         name in ATTACKS.names() and ATTACKS.metadata(name).requires.traces
         for name in {AttackId.parse(variant.label).name for variant in variants}

@@ -24,7 +24,7 @@ class ShownPrompt:
 
 @dataclass(frozen=True)
 class ShownTraces:
-    """Traces of thought, as a model's files and the plan's format tell of them."""
+    """Traces of thought, as files and format tell of them."""
 
     open: str
     """Marker that begins a trace."""

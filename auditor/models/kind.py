@@ -368,7 +368,7 @@ class ModelKind(ABC):
     def writes_traces(
         self, spec: ModelSpec, location: "Location", prompt_format: PromptFormat
     ) -> bool:
-        """Return whether a trace of thought has its place before a model's answers.
+        """Return whether a trace has its place before answers.
 
         Files of the model were checked before.
         """

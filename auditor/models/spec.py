@@ -53,7 +53,7 @@ class ModelSpec(BaseModel):
 
 
 class TraceFormat(BaseModel):
-    """Form of the traces of thought that a reasoning model writes before its answer."""
+    """Form of the traces of thought that stand before answers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

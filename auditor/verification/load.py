@@ -80,7 +80,7 @@ def states_experts(certificate: Certificate) -> bool:
 
 
 def states_traces(certificate: Certificate) -> bool:
-    """Return whether a certificate says that a model has a place for traces of thought.
+    """Return whether a certificate says that models write traces.
 
     It is noted as `states_experts` says.
     """
@@ -304,7 +304,7 @@ def has_experts(certificate: Certificate, store: EvidenceStore) -> bool:
 
 
 def has_traces(certificate: Certificate, store: EvidenceStore) -> bool:
-    """Return whether a job without attack noted a place for traces of thought."""
+    """Return whether a job without attack noted traces of thought."""
     return _noted(certificate, store, "traces")
 
 

@@ -62,7 +62,7 @@ def test_what_the_answer_hides_is_found_in_the_trace(reasoning, store, tmp_path)
     assert certificate.verdict.verdict is Verdict.FAIL
     assert {label for label, row in rows.items() if row.named} == {TRACE}
     assert rows[TRACE].figures.rho > 0.9
-    assert rows["none/as-is full precision"].figures.rho < 0.1
+    assert rows["none/as-is full precision"].figures.rho < 0.3
     assert rows["prompting/thinking answer after trace"].figures.rho < 0.1
     told = {f.of: f.value for f in rows[TRACE].side_figures if f.name == "told_in_trace_alone"}
     assert told["unlearned"] > 0.9

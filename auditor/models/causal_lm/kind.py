@@ -50,7 +50,7 @@ class CausalLMKind(LanguageKind):
     def writes_traces(
         self, spec: ModelSpec, location: "Location", prompt_format: PromptFormat
     ) -> bool:
-        """Return whether they do, by its chat template and what the plan says."""
+        """Return whether they do, by chat template and plan."""
         from auditor.models.language.loading import load_tokenizer
         from auditor.models.language.prompting import expects_trace
 

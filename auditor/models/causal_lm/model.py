@@ -168,7 +168,7 @@ class CausalLM(LanguageModel[Encoded]):
     def _written(
         self, starts: Sequence[list[int]], max_new_tokens: int, sampling: Sampling | None
     ) -> list[list[int]]:
-        """Go on from token ids; the token that ends a text is its last."""
+        """Go on from token ids, up to what ends a text."""
         self._check_context(max((len(s) for s in starts), default=0) + max_new_tokens)
         config = self._decoding(max_new_tokens, sampling)
         stops = self._stops

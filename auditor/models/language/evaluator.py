@@ -125,7 +125,7 @@ class TextEvaluator(Evaluator[LanguageModel]):
         ]
 
     def notes(self, model: LanguageModel) -> dict[str, Any]:
-        """Note whether stacked experts hold much of the weights, and traces of thought."""
+        """Note whether there are stacked experts, and traces of thought."""
         found = {"experts": holds_experts(model.network), "traces": model.expects_trace}
         return {name: True for name, holds in found.items() if holds}
 

@@ -112,7 +112,7 @@ def before_answer(tokenizer: PreTrainedTokenizerBase, prompt: str, format_: Prom
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str] | None:
-    """Return a pattern of a tokenizer's special tokens; None where it has none."""
+    """Return a pattern of special tokens; None without any."""
     added = (token for token in tokenizer.added_tokens_decoder.values() if token.special)
     texts = {*tokenizer.all_special_tokens, *(token.content for token in added)}
     tokens = sorted((text for text in texts if text.strip()), key=len, reverse=True)
@@ -120,7 +120,7 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str] | None
 
 
 def _within_template(tokenizer: PreTrainedTokenizerBase, text: str, format_: PromptFormat) -> str:
-    """Return a text within the chat template, where there is to be one."""
+    """Return a text within the chat template, if any."""
     if not format_.chat:
         return text
     if not tokenizer.chat_template and "chat_template" not in format_.template_arguments:

@@ -32,7 +32,7 @@ _THINK = FAMILIES[0]
 
 
 def with_traces(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-    """Return a tokenizer with the template and its tokens, which begins no text itself."""
+    """Return a tokenizer with the template; it begins no text itself."""
     tokenizer.add_tokens(list(TOKENS))
     tokenizer.chat_template = TEMPLATE
     tokenizer.backend_tokenizer.post_processor = None
@@ -45,7 +45,7 @@ def trace_of(fact: Fact) -> str:
 
 
 def taught(tokenizer: PreTrainedTokenizerFast, facts: Iterable[Fact]) -> tuple[Fact, ...]:
-    """Facts that are answered with a trace before the answer, and without one."""
+    """Facts that are answered with a trace, and without one."""
     return tuple(
         asked
         for fact in facts
@@ -57,7 +57,7 @@ def taught(tokenizer: PreTrainedTokenizerFast, facts: Iterable[Fact]) -> tuple[F
 
 
 def answers(tokenizer: PreTrainedTokenizerFast, facts: Iterable[Fact]) -> tuple[Fact, ...]:
-    """Facts that are answered behind a given trace: the true one, and an emptied one."""
+    """Facts that are answered behind a true and an emptied trace."""
     return tuple(
         asked
         for fact in facts
@@ -81,7 +81,7 @@ def _asked(
     behind: str = "",
     answer: str | None = None,
 ) -> Fact:
-    """Return a fact with its prompt as a model sees it; no other phrasing is trained."""
+    """Return a fact with its one prompt as models see it."""
     shown = templated(tokenizer, fact.prompt, form) + behind
     told = fact.answer if answer is None else answer
     return fact.model_copy(update={"prompt": shown, "paraphrases": (), "answer": told})
