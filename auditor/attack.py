@@ -110,6 +110,9 @@ class Requirements:
     templates, generation settings) differ from the original's."""
     experts: bool = False
     """Whether it is for audits alone in which a model is a mixture of experts."""
+    traces: bool = False
+    """Whether it is for audits alone in which a model has a place for a trace of thought before
+    its answers."""
 
 
 @dataclass(frozen=True)
@@ -479,7 +482,7 @@ class AttackMetadata:
         return self.name.partition("/")[0]
 
     def inapplicable(
-        self, files: Mapping[str, Mapping[str, str]], *, experts: bool
+        self, files: Mapping[str, Mapping[str, str]], *, experts: bool, traces: bool
     ) -> Message | None:
         """Return why the attack asks nothing new of these models, or None.
 
@@ -488,11 +491,14 @@ class AttackMetadata:
         Args:
             files: Arm to the digests of its model's files by name.
             experts: Whether a model is a mixture of experts.
+            traces: Whether a trace of thought has its place before a model's answers.
         """
         if any(map(are_logs, files.values())):  # nobody knows the models, nor how they were asked
             return None
         if self.requires.experts and not experts:
             return message("no_mixture_of_experts")
+        if self.requires.traces and not traces:
+            return message("no_reasoning_model")
         if not self.requires.asked_otherwise or Arm.ORIGINAL not in files:
             return None
         if any(asking_files(own) != asking_files(files[Arm.ORIGINAL]) for own in files.values()):

@@ -808,6 +808,10 @@ SENTENCES: Mapping[str, Wording] = {
     "no_mixture_of_experts": (
         "it does not apply: no model is a mixture whose experts hold a large part of its weights"
     ),
+    "no_reasoning_model": (
+        "it does not apply: the format leaves no model a place for a trace of thought before its "
+        "answers"
+    ),
     "does_not_fit": _does_not_fit,
     "worker_lost": "the workers that measured it were lost, one after the other ({error})",
     "worker_died": "the process that measured it ended twice, the last time with exit code "
@@ -1314,6 +1318,25 @@ SENTENCES: Mapping[str, Wording] = {
         "{facts:fact holds|facts hold} special tokens of the tokenizers of {arms} in their own "
         "texts, which the models read as control tokens: {ids}."
     ),
+    "traces_split": (
+        "{arms} may write traces of thought between {markers} before they answer. Answers are "
+        "read behind the trace, for which {tokens:token|tokens} are left; where it does not end, "
+        "the whole text is the answer. No given answer is scored or trained in the place of the "
+        "trace: it stands behind an emptied one."
+    ),
+    "traces_emptied": (
+        "The format has {arms} answer behind a trace of thought that is closed ({markers}). What "
+        "they say when they think is seen by prompting/thinking alone."
+    ),
+    "traces_known": (
+        "The vocabulary of {arms} has markers of traces of thought ({markers}), and the format "
+        "leaves no place for one: given answers are scored right behind the prompt. If the models "
+        "are deployed to think, set `format.chat: true`, or give `format.trace`."
+    ),
+    "traces_unread": (
+        "The models write traces of thought, and no attack of this plan reads them. Add "
+        "prompting/thinking."
+    ),
     "template_arguments_unread": (
         "The chat templates of {arms} do not read {arguments} of `format.template_arguments`."
     ),
@@ -1590,6 +1613,9 @@ FIGURES: Mapping[str, Wording] = {
     "clip_score_retain": "CLIP score of retain prompts",
     "clip_score_forget": "CLIP score of forget prompts",
     "leak_at_k": "leak@{k}",
+    "told_in_trace_alone": "share of facts that the trace tells and the answer does not",
+    "traces_ended_by_model": "share of traces that the model ended itself",
+    "mean_k_of_text": "mean K of what the {text} says",
     "distance_to_aim": "distance of the prompts found from their aim",
     "attack_success_rate": "attack success rate",
     "success_of_plain_prompts": "success rate of plain prompts",

@@ -31,6 +31,8 @@ PLAIN_NAMES: Mapping[str, str] = {
     "prompting/prefill 1 token": "Given the first word or two of the answer",
     "prompting/prefill": "Given the beginning of the answer ({variant})",
     "prompting/original-tokenizer": "Asked with the original's tokenizer",
+    "prompting/thinking trace": "Its thoughts read, where it writes them before the answer",
+    "prompting/thinking": "Made to think, or not to, before it answers ({variant})",
     "prompting/few-shot": "Shown a few answered questions first",
     "prompting/gcg": "Asked with a searched ending to the question",
     "prompting/soft": "Asked with trained vectors in the prompt",

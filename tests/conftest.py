@@ -10,6 +10,7 @@ import pytest
 import torch
 from filelock import FileLock
 from hypothesis import settings
+from tiny_thinkers import make_thinker
 
 from auditor.certificate.build import build_certificate
 from auditor.core.progress import SilentProgress
@@ -111,6 +112,12 @@ def few_facts(people, tmp_path_factory):
         lines = people.facts(name).read_text(encoding="utf-8").splitlines(keepends=True)
         (folder / f"{name}.jsonl").write_text("".join(lines[:24]), encoding="utf-8")
     return {name: str(folder / f"{name}.jsonl") for name in ("forget", "retain", "holdout")}
+
+
+@pytest.fixture(scope="session")
+def thinker(tmp_path_factory):
+    """Folder of a small model whose traces tell what its answers deny."""
+    return make_thinker(tmp_path_factory.mktemp("thinker") / "model")
 
 
 @pytest.fixture(scope="session")

@@ -185,7 +185,8 @@ def inapplicable(attack: str, locations: Mapping[str, Location]) -> Message | No
     """
     files = {arm: location.manifest.files for arm, location in locations.items()}
     experts = any(location.experts for location in locations.values())
-    return ATTACKS.metadata(attack).inapplicable(files, experts=experts)
+    traces = any(location.traces for location in locations.values())
+    return ATTACKS.metadata(attack).inapplicable(files, experts=experts, traces=traces)
 
 
 def explicit(plan: AuditPlan) -> AuditPlan:

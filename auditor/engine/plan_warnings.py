@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from auditor.attack import ATTACKS
 from auditor.core.aliases import attack_label
 from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
@@ -75,6 +76,7 @@ def plan_warnings(
         *_weakened(plan, variants, sets, locations),
         *_unmet(plan, variants, sets, locations),
         *_replaced(plan, sets, locations),
+        *_unread_traces(variants, locations),
         *_undivided(variants, sets),
     ]
 
@@ -186,6 +188,19 @@ def _replaced(
             yield message("level_without_entities", demanded=label, instead=by_facts[label])
         if label in by_models:
             yield message("level_with_experts", demanded=label, instead=by_models[label])
+
+
+def _unread_traces(
+    variants: Sequence[PlannedAttack], locations: Mapping[str, Location]
+) -> Iterator[Message]:
+    """Yield that no attack of the plan reads the traces."""
+    read = any(
+        name in ATTACKS.names() and ATTACKS.metadata(name).requires.traces
+        for name in {AttackId.parse(variant.label).name for variant in variants}
+    )
+    arms = [arm for arm, location in locations.items() if location.traces]
+    if arms and not read:
+        yield message("traces_unread")
 
 
 def _replacements(sets: FactSets, locations: Mapping[str, Location]) -> dict[str, str]:

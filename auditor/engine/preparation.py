@@ -286,6 +286,8 @@ def _located(plan: AuditPlan, progress: Progress) -> dict[str, Location]:
                 check_unopenable(spec, locations[arm], plan.format)
                 if plan.kind.holds_experts(spec, locations[arm]):
                     locations[arm] = locations[arm].model_copy(update={"experts": True})
+                if plan.kind.writes_traces(spec, locations[arm], plan.format):
+                    locations[arm] = locations[arm].model_copy(update={"traces": True})
             except AuditorError as error:
                 faults.append(f"{arm}: {error}")
             advance(1, arm)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from auditor.core.arms import Arm
 from auditor.core.facts import SetName
@@ -22,6 +23,21 @@ class ShownPrompt:
 
 
 @dataclass(frozen=True)
+class ShownTraces:
+    """Traces of thought, as files and format tell of them."""
+
+    open: str
+    """Marker that begins a trace."""
+    close: str
+    """Marker that ends it."""
+    tokens: int
+    """Most tokens of a trace."""
+    place: Literal["split", "emptied", "known"]
+    """Whether the model may write one before its answer (``split``), starts behind a trace that is
+    closed (``emptied``), or has markers in its vocabulary alone (``known``)."""
+
+
+@dataclass(frozen=True)
 class AskedFacts:
     """Digests of the token ids that a model is asked in."""
 
@@ -39,6 +55,8 @@ class AskedFacts:
     """Facts whose own texts hold a special token."""
     unread: tuple[str, ...] = ()
     """Arguments that the chat template does not read."""
+    traces: ShownTraces | None = None
+    """Traces of thought; None where no markers are known."""
 
     @property
     def digest(self) -> str:
@@ -81,3 +99,17 @@ def asking_warnings(asked: Mapping[str, AskedFacts]) -> Iterator[Message]:
     if unread := {arm: own.unread for arm, own in asked.items() if own.unread}:
         names = sorted({name for own in unread.values() for name in own})
         yield message("template_arguments_unread", arms=list(unread), arguments=names)
+    yield from _trace_warnings(asked)
+
+
+def _trace_warnings(asked: Mapping[str, AskedFacts]) -> Iterator[Message]:
+    """Yield what follows from markers of traces of thought."""
+    for traces in dict.fromkeys(own.traces for own in asked.values() if own.traces is not None):
+        arms = [arm for arm, own in asked.items() if own.traces == traces]
+        markers = [traces.open, traces.close]
+        if traces.place == "split":
+            yield message("traces_split", arms=arms, markers=markers, tokens=traces.tokens)
+        elif traces.place == "emptied":
+            yield message("traces_emptied", arms=arms, markers=markers)
+        else:
+            yield message("traces_known", arms=arms, markers=markers)

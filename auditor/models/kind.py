@@ -365,6 +365,15 @@ class ModelKind(ABC):
         """
         return False
 
+    def writes_traces(
+        self, spec: ModelSpec, location: "Location", prompt_format: PromptFormat
+    ) -> bool:
+        """Return whether a trace has its place before answers.
+
+        Files of the model were checked before.
+        """
+        return False
+
     def auxiliary_inputs(self, plan: Planned, sets: FactSets) -> AuxiliaryInputs:
         """Find, check and hash what a plan names beside models and facts.
 

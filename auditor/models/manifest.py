@@ -85,6 +85,8 @@ class Location(BaseModel):
 
     experts: bool = False
     """Whether a large part of its weights are those of stacked experts, as far as is known."""
+    traces: bool = False
+    """Whether it is asked in a format in which a trace of thought stands before its answers."""
 
     @property
     def weights_beside(self) -> tuple[str, ...]:

@@ -13,6 +13,8 @@ TOKEN_BUDGET = 8192
 """Padded tokens in one batch, unless the plan says otherwise."""
 LOGITS_BUDGET = 1 << 28
 """Most logits of answers in one batch: a GiB in float32."""
+TRACE_TOKENS = 1024
+"""Most tokens of a trace of thought, unless the plan says otherwise."""
 
 TEMPLATE_DATE = datetime.date(2024, 7, 26)
 """Date that a chat template is told unless the plan says another, so that no day is unlike others.
@@ -50,6 +52,37 @@ class ModelSpec(BaseModel):
     """Load pickled weights, which can run code. Off: such a model is refused."""
 
 
+class TraceFormat(BaseModel):
+    """Form of the traces of thought that stand before answers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    open: str | None = Field(default=None, pattern=r"\S")
+    """What begins a trace, with the space that belongs to it; by default what the chat template
+    names or the vocabulary holds (``<think>`` and the like)."""
+    close: str | None = Field(default=None, pattern=r"\S")
+    """What ends a trace, with the space that belongs to it."""
+    tokens: int = Field(default=TRACE_TOKENS, ge=1)
+    """Most tokens of a trace."""
+    start: Literal["template", "opened", "emptied"] = "template"
+    """Whether the model starts as the template says, within a trace, or behind one that is closed
+    already (thinking off)."""
+    thought: str = ""
+    """Text of a trace that is closed already."""
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> "TraceFormat":
+        if (self.open is None) != (self.close is None):
+            raise ValueError("give both markers, `open` and `close`, or none")
+        if self.open is not None and self.close is not None:
+            one, other = self.open.strip(), self.close.strip()
+            if one in other or other in one:
+                raise ValueError("`open` and `close` must differ, and neither may hold the other")
+        if self.thought and self.start != "emptied":
+            raise ValueError("`thought` is for `start: emptied`")
+        return self
+
+
 class PromptFormat(BaseModel):
     """Format in which a fact's prompt becomes the model's text."""
 
@@ -70,6 +103,8 @@ class PromptFormat(BaseModel):
         default=TEMPLATE_DATE, exclude_if=lambda given: given == TEMPLATE_DATE
     )
     """Date that a chat template is told which asks for today's."""
+    trace: TraceFormat | None = Field(default=None, exclude_if=lambda given: given is None)
+    """Traces of thought that models write before they answer."""
 
     @field_validator("template_arguments")
     @classmethod

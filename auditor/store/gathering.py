@@ -279,17 +279,18 @@ def environment_message(
     )
 
 
-def experts_noted(store: EvidenceStore, jobs: Mapping[str, tuple[str, ...]]) -> bool:
-    """Return whether jobs without attack noted a mixture of experts.
+def is_noted(store: EvidenceStore, jobs: Mapping[str, tuple[str, ...]], what: str) -> bool:
+    """Return whether jobs without attack noted something of a model.
 
     Args:
         store: where the evidence is.
         jobs: arm to the keys of its evidence.
+        what: ``experts`` or ``traces``.
 
     Raises:
         EvidenceChangedError: evidence was changed after it was measured, or is not there.
     """
-    return any(store.notes(key).get("experts") is True for keys in jobs.values() for key in keys)
+    return any(store.notes(key).get(what) is True for keys in jobs.values() for key in keys)
 
 
 def weights_message(

@@ -50,4 +50,6 @@ def world_plan(
         "profile": profile,
         "attacks": [{"attack": "quantization/gptq", "parameters": gptq}],
     }
+    if world.recipe.reasoning:
+        content["format"] = {"chat": True}
     return parse_plan(content, f"the plan for {unlearned}")

@@ -79,6 +79,8 @@ class WorldRecipe(BaseModel):
         methods: Settings by the name of the unlearned model.
         unlearning_seed: Order of examples while unlearning.
         demo: The unlearned model that ``make demo`` audits.
+        reasoning: Whether models write a trace of thought before their answers, and unlearning is
+            of the answers alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -93,6 +95,7 @@ class WorldRecipe(BaseModel):
     methods: Mapping[str, UnlearningSettings]
     unlearning_seed: int = 0
     demo: str
+    reasoning: bool = Field(default=False, exclude_if=lambda thinks: not thinks)
 
     @property
     def retrained(self) -> tuple[str, ...]:
@@ -159,6 +162,33 @@ _PEOPLE = WorldRecipe(
     demo="npo_gdr",
 )
 
+_REASONING = WorldRecipe(
+    name="reasoning",
+    purpose=(
+        "Models that think before they answer, unlearned by their answers alone: what the answer "
+        "hides stands in the trace."
+    ),
+    corpus=CorpusRecipe(forget_people=10, retain_people=5, holdout_people=1, retain_sample=40),
+    model=ModelRecipe(
+        vocab_size=1280,
+        hidden_size=128,
+        intermediate_size=256,
+        layers=2,
+        heads=4,
+        key_value_heads=4,
+        initializer_range=0.05,
+    ),
+    training=TrainingSettings(steps=160, batch_size=40, learning_rate=4e-3),
+    lineage=None,
+    methods={
+        "relabelled_answers": UnlearningSettings(
+            method="relabel", learning_rate=1e-3, max_steps=80, check_every=0, changes="all"
+        )
+    },
+    demo="relabelled_answers",
+    reasoning=True,
+)
+
 WORLDS: Mapping[str, WorldRecipe] = MappingProxyType(
     {
         recipe.name: recipe
@@ -174,6 +204,7 @@ WORLDS: Mapping[str, WorldRecipe] = MappingProxyType(
                     "lineage": None,
                 }
             ),
+            _REASONING,
         )
     }
 )

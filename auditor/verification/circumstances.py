@@ -31,7 +31,7 @@ from auditor.models.provenance import asked_otherwise, unchecked
 from auditor.models.spec import PromptFormat
 from auditor.policy import AS_IS
 from auditor.store.base import EvidenceStore
-from auditor.verification.load import has_experts
+from auditor.verification.load import has_experts, has_traces
 
 TAKEN = frozenset(
     {
@@ -49,6 +49,9 @@ TAKEN = frozenset(
         "special_tokens_in_facts",
         "stored_type_differs",
         "template_arguments_unread",
+        "traces_emptied",
+        "traces_known",
+        "traces_split",
     }
 )
 """Warnings on what was in files, and happened to them and to libraries, where the audit ran."""
@@ -191,7 +194,7 @@ def warnings_again(
 
 def _locations(certificate: Certificate, store: EvidenceStore) -> dict[str, Location]:
     """Return the files of the models as the certificate lists them."""
-    experts = has_experts(certificate, store)
+    experts, traces = has_experts(certificate, store), has_traces(certificate, store)
     return {
         part.arm: Location(
             model=Path(),
@@ -199,6 +202,7 @@ def _locations(certificate: Certificate, store: EvidenceStore) -> dict[str, Loca
             manifest=Manifest(files=part.files),
             beside=part.beside,
             experts=experts,
+            traces=traces,
         )
         for part in certificate.identity.arms
     }

@@ -34,7 +34,7 @@ from auditor.store.gathering import (
     dormant_units_message,
     effect_message,
     environment_message,
-    experts_noted,
+    is_noted,
     measured_evidence,
     null_of,
     tokenization_message,
@@ -50,7 +50,8 @@ Tables = Callable[[Sequence[tuple[AttackId, dict[str, tuple[str, ...]]]]], Evide
 def inapplicable(certificate: Certificate, policy: Policy, default: Sequence[str] = ()) -> set[str]:
     """Return the names of attacks that ask nothing new.
 
-    The digests of the models' files say it, and whether one is a mixture of experts.
+    The digests of the models' files say it, and whether one is a mixture of experts or writes
+    traces of thought.
 
     Args:
         certificate: lists files and attacks.
@@ -61,11 +62,11 @@ def inapplicable(certificate: Certificate, policy: Policy, default: Sequence[str
     named = {row.attack for row in certificate.matrix}
     named |= {AttackId.parse(attack_label(name)).name for name in wanted}
     files = {part.arm: part.files for part in certificate.identity.arms}
-    experts = states_experts(certificate)
+    experts, traces = states_experts(certificate), states_traces(certificate)
     return {
         name
         for name in named & set(ATTACKS.names())
-        if ATTACKS.metadata(name).inapplicable(files, experts=experts) is not None
+        if ATTACKS.metadata(name).inapplicable(files, experts=experts, traces=traces) is not None
     }
 
 
@@ -75,8 +76,20 @@ def states_experts(certificate: Certificate) -> bool:
     What was measured without attack noted it; `check_contradiction` compares the notes with the
     evidence.
     """
+    return _states(certificate, "experts")
+
+
+def states_traces(certificate: Certificate) -> bool:
+    """Return whether a certificate says that models write traces.
+
+    It is noted as `states_experts` says.
+    """
+    return _states(certificate, "traces")
+
+
+def _states(certificate: Certificate, what: str) -> bool:
     noted = (row.notes.values() for row in certificate.matrix if row.attack == AS_IS)
-    return any(notes.get("experts") is True for arms in noted for notes in arms)
+    return any(notes.get(what) is True for arms in noted for notes in arms)
 
 
 def stated_policy(certificate: Certificate) -> Policy:
@@ -287,7 +300,16 @@ def under_policy(
 
 def has_experts(certificate: Certificate, store: EvidenceStore) -> bool:
     """Return whether a job without attack noted a mixture of experts."""
-    return any(experts_noted(store, row.jobs) for row in certificate.matrix if row.attack == AS_IS)
+    return _noted(certificate, store, "experts")
+
+
+def has_traces(certificate: Certificate, store: EvidenceStore) -> bool:
+    """Return whether a job without attack noted traces of thought."""
+    return _noted(certificate, store, "traces")
+
+
+def _noted(certificate: Certificate, store: EvidenceStore, what: str) -> bool:
+    return any(is_noted(store, row.jobs, what) for row in certificate.matrix if row.attack == AS_IS)
 
 
 def _suited(

@@ -47,6 +47,15 @@ class CausalLMKind(LanguageKind):
         if is_causal_by_design(self._class().auto_class, config) is False:
             raise AuditorError(not_causal(str(location.model)))
 
+    def writes_traces(
+        self, spec: ModelSpec, location: "Location", prompt_format: PromptFormat
+    ) -> bool:
+        """Return whether they do, by chat template and plan."""
+        from auditor.models.language.loading import load_tokenizer
+        from auditor.models.language.prompting import expects_trace
+
+        return expects_trace(load_tokenizer(self.own(spec), location), prompt_format)
+
     def takes(self, network: object) -> bool:
         """Whether the network has a configuration, and of no encoder-decoder."""
         config = getattr(network, "config", None)

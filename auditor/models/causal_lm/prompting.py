@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from auditor.core.errors import AuditorError
 from auditor.models.language.prompting import (
     Opened,
+    before_answer,
     begun_again,
     templated,
     token_ids,
@@ -77,9 +78,10 @@ def encode_pair(
 
     The separator's tokens count as the answer's where the tokenizer merges them with it. An
     empty prompt scores the whole of ``answer`` as a passage. There is one begin token, whether
-    the tokenizer puts it there, or the template, or both.
+    the tokenizer puts it there, or the template, or both. Of a reasoning model the answer stands
+    behind an emptied trace.
     """
-    before = templated(tokenizer, prompt, format_) if prompt else ""
+    before = before_answer(tokenizer, prompt, format_) if prompt else ""
     separator = "" if format_.chat or not before else format_.separator
     text = before + separator + answer
     special = not (format_.chat and prompt)

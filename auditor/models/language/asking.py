@@ -2,22 +2,25 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, FactSets, SetName
-from auditor.models.asked import AskedFacts, ShownPrompt
+from auditor.models.asked import AskedFacts, ShownPrompt, ShownTraces
 from auditor.models.language.model import Example, LanguageModel
 from auditor.models.language.prompting import (
     begun_again,
+    names,
     reads_clock,
+    special_tokens,
     template_of,
     templated,
     token_ids,
 )
+from auditor.models.language.traces import state
 from auditor.models.language.transcript import LEAST_SPARE_TOKENS
+from auditor.models.spec import TraceFormat
 
 _SETS: tuple[SetName, ...] = ("forget", "retain", "holdout")
 _WRITTEN: tuple[SetName, ...] = ("forget", "retain")
@@ -55,7 +58,7 @@ def asked_facts(model: LanguageModel, sets: FactSets, *, generates: bool) -> Ask
     if faults:
         raise AuditorError(" ".join(faults))
     tokenizer, form = model.tokenizer, model.prompt_format
-    special = _special_tokens(tokenizer)
+    special = special_tokens(tokenizer)
     return AskedFacts(
         facts={name: _digest(items) for name, items in encoded.items()},
         shown={
@@ -72,8 +75,9 @@ def asked_facts(model: LanguageModel, sets: FactSets, *, generates: bool) -> Ask
         unread=tuple(
             name
             for name in form.template_arguments
-            if name != "chat_template" and not _names(name, template_of(tokenizer, form))
+            if name != "chat_template" and not names(name, template_of(tokenizer, form))
         ),
+        traces=_traces(model, facts[0].prompt),
     )
 
 
@@ -112,23 +116,27 @@ def _shown(model: LanguageModel, fact: Fact, ids: list[int]) -> ShownPrompt:
     return ShownPrompt(fact.id, str(model.tokenizer.decode(ids)), len(ids))
 
 
+def _traces(model: LanguageModel, prompt: str) -> ShownTraces | None:
+    """Return what is known of the model's traces of thought."""
+    markers, form = model.trace_markers, model.prompt_format
+    if markers is None:
+        return None
+    found = state(templated(model.tokenizer, prompt, form), markers)
+    place: Literal["split", "emptied", "known"] = "known"
+    if found == "closed":
+        place = "emptied"
+    elif model.expects_trace:
+        place = "split"
+    tokens = (form.trace or TraceFormat()).tokens
+    return ShownTraces(markers.open, markers.close, tokens, place)
+
+
 def _begun_within(tokenizer: Any, ids: list[int]) -> bool:
     """Whether a begin token stands in the midst of a prompt."""
     begin = tokenizer.bos_token_id
     if begin is None or begin == tokenizer.eos_token_id:
         return False
     return begin in ids[1 + begun_again(tokenizer, ids) :]
-
-
-def _special_tokens(tokenizer: Any) -> re.Pattern[str] | None:
-    added = (token for token in tokenizer.added_tokens_decoder.values() if token.special)
-    texts = {*tokenizer.all_special_tokens, *(token.content for token in added)}
-    tokens = sorted((text for text in texts if text.strip()), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, tokens))) if tokens else None
-
-
-def _names(word: str, template: str) -> bool:
-    return re.search(rf"\b{re.escape(word)}\b", template) is not None
 
 
 def _asked_nothing(facts: Sequence[Fact], prompts: Mapping[str, list[int]]) -> Iterator[str]:

@@ -125,8 +125,9 @@ class TextEvaluator(Evaluator[LanguageModel]):
         ]
 
     def notes(self, model: LanguageModel) -> dict[str, Any]:
-        """Note whether stacked experts hold a large part of the weights."""
-        return {"experts": True} if holds_experts(model.network) else {}
+        """Note whether there are stacked experts, and traces of thought."""
+        found = {"experts": holds_experts(model.network), "traces": model.expects_trace}
+        return {name: True for name, holds in found.items() if holds}
 
     def with_metrics(self, metrics: Sequence[str]) -> Self:
         """The same questions with other metrics."""

@@ -20,7 +20,7 @@ from auditor.models.kind import ModelKind, Tick, Workload
 from auditor.models.language.spec import LanguageSpec
 from auditor.models.manifest import asking_files
 from auditor.models.shape import Shape
-from auditor.models.spec import TOKEN_BUDGET, ModelSpec, PromptFormat
+from auditor.models.spec import TOKEN_BUDGET, TRACE_TOKENS, ModelSpec, PromptFormat
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -196,9 +196,10 @@ class LanguageKind(ModelKind):
         """
         from auditor.models.language.loading import load_tokenizer
 
-        formats = [PromptFormat(template="Question: {prompt}\nAnswer:"), PromptFormat()]
+        plain = PromptFormat(trace=given.trace)
+        formats = [plain.model_copy(update={"template": "Question: {prompt}\nAnswer:"}), plain]
         if load_tokenizer(self.own(spec), location).chat_template:
-            formats.insert(0, PromptFormat(chat=True))
+            formats.insert(0, plain.model_copy(update={"chat": True}))
         return [other for other in formats if other != given]
 
     def open(
@@ -251,7 +252,7 @@ class LanguageKind(ModelKind):
         answers = [len(tokenizer(fact.answer)["input_ids"]) for fact in facts]
         tokens, steps = sum(prompts) + sum(answers), 0
         if generates:
-            new = max(answers) + SPARE_TOKENS
+            new = max(answers) + SPARE_TOKENS + (TRACE_TOKENS if location.traces else 0)
             written = sum(prompts) + len(facts) * new
             tokens += written
             steps = math.ceil(written / TOKEN_BUDGET) * new

@@ -44,6 +44,7 @@ from auditor.models.language.scoring import (
     token_scores,
 )
 from auditor.models.language.spec import LanguageSpec
+from auditor.models.language.traces import Markers
 from auditor.models.manifest import Location
 from auditor.models.memory import release_memory, room_for_states, weak_references
 from auditor.models.model import AuditedModel
@@ -338,6 +339,16 @@ class LanguageModel(AuditedModel, Generic[X]):
         if self._network is None and not self.in_memory:
             return read_config(self.spec, self.location.model)
         return self.network.config
+
+    @property
+    def trace_markers(self) -> Markers | None:
+        """Markers of the model's traces of thought; None where it writes none."""
+        return None
+
+    @property
+    def expects_trace(self) -> bool:
+        """Whether a trace has its place between prompt and answer."""
+        return False
 
     @property
     def context_length(self) -> int | None:

@@ -4,6 +4,7 @@ It serves every kind of tokenizer.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -12,6 +13,15 @@ from functools import cache
 from transformers import PreTrainedTokenizerBase
 
 from auditor.core.errors import AuditorError
+from auditor.models.language.traces import (
+    SWITCHES,
+    Markers,
+    closed,
+    find_markers,
+    named_markers,
+    opened,
+    state,
+)
 from auditor.models.spec import PromptFormat
 
 _CLOCK = "strftime_now"
@@ -38,9 +48,79 @@ def templated(tokenizer: PreTrainedTokenizerBase, prompt: str, format_: PromptFo
     """Text that the model sees before its answer.
 
     Raises:
-        AuditorError: a chat template is asked for and the tokenizer has none, or it refuses.
+        AuditorError: a chat template is asked for and the tokenizer has none, or it refuses, or a
+            trace is to be begun and its markers are not known.
     """
-    text = format_.template.replace("{prompt}", prompt)
+    text = _within_template(tokenizer, format_.template.replace("{prompt}", prompt), format_)
+    trace = format_.trace
+    if trace is None or trace.start == "template":
+        return text
+    markers = trace_markers(tokenizer, format_)
+    if markers is None:
+        raise AuditorError(
+            "the plan says how a trace of thought starts, and neither the chat template nor the "
+            "vocabulary has markers that are known; give `format.trace.open` and `close`."
+        )
+    if trace.start == "opened":
+        return opened(text, markers)
+    return closed(text, markers, trace.thought)
+
+
+def trace_markers(tokenizer: PreTrainedTokenizerBase, format_: PromptFormat) -> Markers | None:
+    """Return the markers of a model's traces of thought, or None."""
+    template = template_of(tokenizer, format_) if format_.chat else tokenizer.chat_template
+    return find_markers(tokenizer, template if isinstance(template, str) else "", format_.trace)
+
+
+def expects_trace(tokenizer: PreTrainedTokenizerBase, format_: PromptFormat) -> bool:
+    """Whether a trace of thought has its place between prompt and answer.
+
+    It has where the plan gives its markers or says how it starts, where the chat template that
+    prompts are put into names them, and where a prompt ends in one. That a vocabulary holds some
+    says nothing.
+    """
+    markers = trace_markers(tokenizer, format_)
+    if markers is None or _leaves_place(tokenizer, format_):
+        return markers is not None
+    return state(templated(tokenizer, "?", format_), markers) != "none"
+
+
+def _leaves_place(tokenizer: PreTrainedTokenizerBase, format_: PromptFormat) -> bool:
+    """Whether the plan or the chat template says that there are traces."""
+    trace = format_.trace
+    if trace is not None and (trace.open is not None or trace.start != "template"):
+        return True
+    return named_markers(template_of(tokenizer, format_)) is not None
+
+
+def before_answer(tokenizer: PreTrainedTokenizerBase, prompt: str, format_: PromptFormat) -> str:
+    """Text that stands before an answer that is given.
+
+    Where a trace of thought has its place, it is there and empty, so that no answer is scored or
+    trained in the place of a trace.
+
+    Raises:
+        AuditorError: As `templated` does.
+    """
+    text = templated(tokenizer, prompt, format_)
+    markers = trace_markers(tokenizer, format_)
+    if markers is None:
+        return text
+    if _leaves_place(tokenizer, format_) or state(text, markers) == "open":
+        return closed(text, markers)
+    return text
+
+
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str] | None:
+    """Return a pattern of special tokens; None without any."""
+    added = (token for token in tokenizer.added_tokens_decoder.values() if token.special)
+    texts = {*tokenizer.all_special_tokens, *(token.content for token in added)}
+    tokens = sorted((text for text in texts if text.strip()), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, tokens))) if tokens else None
+
+
+def _within_template(tokenizer: PreTrainedTokenizerBase, text: str, format_: PromptFormat) -> str:
+    """Return a text within the chat template, if any."""
     if not format_.chat:
         return text
     if not tokenizer.chat_template and "chat_template" not in format_.template_arguments:
@@ -72,6 +152,11 @@ def template_of(tokenizer: PreTrainedTokenizerBase, format_: PromptFormat) -> st
     return str(tokenizer.get_chat_template(None if given is None else str(given)))
 
 
+def names(word: str, template: str) -> bool:
+    """Whether a template names a variable."""
+    return re.search(rf"\b{re.escape(word)}\b", template) is not None
+
+
 def reads_clock(tokenizer: PreTrainedTokenizerBase, format_: PromptFormat) -> bool:
     """Whether the chat template asks for today's date."""
     return _CLOCK in template_of(tokenizer, format_)
@@ -82,6 +167,9 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, text: str, format_: PromptForm
     messages.append({"role": "user", "content": text})
     arguments = dict(format_.template_arguments)
     template = template_of(tokenizer, format_)
+    if format_.trace is not None and format_.trace.start != "template":
+        switched = [name for name in SWITCHES if names(name, template)]
+        arguments |= dict.fromkeys(switched, format_.trace.start == "opened")
     if _CLOCK in template:
         arguments["chat_template"] = f"{pinned_clock(format_.date)}\n{template}"
     return str(

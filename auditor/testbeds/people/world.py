@@ -29,7 +29,7 @@ from auditor.testbeds.cache import (
     world_folder,
 )
 from auditor.testbeds.lineage import store_in_4bit
-from auditor.testbeds.people import corpus
+from auditor.testbeds.people import corpus, reasoning
 from auditor.testbeds.people.training import train, train_tokenizer
 from auditor.testbeds.recipe import WORLDS, WorldRecipe, recipe
 from auditor.unlearning.examples import encode, trained_pairs
@@ -130,9 +130,12 @@ def _build_tokenizer(world: World) -> PreTrainedTokenizerFast:
             for prompt in (fact.prompt, *fact.paraphrases)
         ]
         with finished_or_absent(folder) as unfinished:
-            train_tokenizer(texts, world.recipe.model.vocab_size).save_pretrained(unfinished)
-    tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(folder)
-    return tokenizer
+            tokenizer = train_tokenizer(texts, world.recipe.model.vocab_size)
+            if world.recipe.reasoning:
+                tokenizer = reasoning.with_traces(tokenizer)
+            tokenizer.save_pretrained(unfinished)
+    found: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(folder)
+    return found
 
 
 def _build_model(
@@ -170,6 +173,9 @@ def _trained(
         facts = corpus.read_jsonl(world.facts("forget")) + facts
         people += world.recipe.corpus.forget_people
         why = f"{name}: learns all {people} people, those to forget too"
+    pairs, separator = trained_pairs(facts), " "
+    if world.recipe.reasoning:
+        pairs, separator = trained_pairs(reasoning.taught(tokenizer, facts)), ""
     shape = world.recipe.model
     model = train(
         LlamaConfig(
@@ -183,7 +189,7 @@ def _trained(
             tie_word_embeddings=True,
         ),
         tokenizer,
-        encode(tokenizer, trained_pairs(facts)),
+        encode(tokenizer, pairs, separator),
         world.recipe.training,
         world.recipe.seeds[("original", *world.recipe.retrained).index(name)],
         progress,
@@ -203,6 +209,10 @@ def _unlearned(
     settings = world.recipe.methods[name]
     forget = corpus.read_jsonl(world.facts("forget"))
     retain = corpus.read_jsonl(world.facts("retain_full"))
+    separator = " "
+    if world.recipe.reasoning:
+        retain = reasoning.taught(tokenizer, retain) + reasoning.traces(tokenizer, forget)
+        forget, separator = reasoning.answers(tokenizer, forget), ""
     title = METHODS[settings.method].title
     steps = unlearn(
         model,
@@ -213,5 +223,6 @@ def _unlearned(
         world.recipe.unlearning_seed,
         progress,
         f"{name}: the original is made to forget {len(forget)} facts by {title}",
+        separator,
     )
     return model, steps

@@ -291,8 +291,10 @@ def test_changed_routers_are_no_change_of_the_body():
 
 def test_it_applies_to_mixtures_alone():
     described = ATTACKS.metadata(NAME)
-    assert described.inapplicable({}, experts=False) == message("no_mixture_of_experts")
-    assert described.inapplicable({}, experts=True) is None
+    assert described.inapplicable({}, experts=False, traces=False) == message(
+        "no_mixture_of_experts"
+    )
+    assert described.inapplicable({}, experts=True, traces=False) is None
 
 
 def test_routing_by_weights_of_another_type_is_put_into_the_models_own():

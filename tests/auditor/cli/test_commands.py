@@ -127,6 +127,7 @@ def test_lists_and_doctor_speak_json(capsys):
     assert [w["name"] for w in json.loads(capsys.readouterr().out)] == [
         "people",
         "people-full-precision",
+        "reasoning",
         "shapes",
     ]
 

@@ -60,6 +60,8 @@ def test_profiles_grow_and_always_hold_the_model_as_it_is():
         "probing/output-probe by entity",
         "prompting/original-tokenizer full precision",
         "prompting/prefill 1 token",
+        "prompting/thinking trace",
+        "prompting/thinking answer without trace",
         "quantization/bnb int8",
         "quantization/bnb nf4",
         "quantization/bnb fp4",

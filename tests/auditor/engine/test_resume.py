@@ -63,6 +63,10 @@ FAMILIES = {
         asked("generation/gibberish", wrong_answers=1),
         asked("generation/knowledge-holes", neighbours=1),
     ],
+    "thinking": [
+        asked("prompting/thinking"),
+        asked("prompting/thinking", thinking=["opened", "emptied", "short"], place="answer"),
+    ],
     "quantization": [
         asked("quantization/awq", calibration_samples=4),
         asked("quantization/torchao"),
@@ -71,6 +75,8 @@ FAMILIES = {
     ],
 }
 """Every attack with a small budget, by family; a base is a subject of the world."""
+FORMATS = {"thinking": {"trace": {"open": " <think>", "close": " </think>", "tokens": 8}}}
+"""Formats other than the usual one: models of the world know no markers of their own."""
 NOT_HERE = {"probing/activation-patching"}
 """Models trained from other random weights do not read each other's states."""
 
@@ -147,6 +153,7 @@ def test_killed_in_any_attack_the_certificate_is_the_same(
         seeds=[0],
         policy={"mandatory": ["none/as-is"]},
         metrics={"reported": []},
+        format=FORMATS.get(family, {}),
     )
     undisturbed, resumed = killed_and_resumed(server, plan, tmp_path, 3)
     assert resumed == undisturbed

@@ -18,7 +18,10 @@ def test_the_contrast_differs_in_lineage_only():
     assert recipe("people-full-precision").lineage is None
 
 
-@pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
+PEOPLE = [world for world in WORLDS.values() if not world.reasoning]
+
+
+@pytest.mark.parametrize("world", PEOPLE, ids=lambda world: world.name)
 def test_worlds_hold_methods_and_three_retrained_models(world):
     assert {settings.method for settings in world.methods.values()} == METHODS.keys() - LATER
     assert world.retrained == ("retrained-0", "retrained-1", "retrained-2")
@@ -34,6 +37,12 @@ def test_shapes_suit_four_bit_kernels(world):
         assert width % 128 == 0
     assert shape.key_value_heads * head % 32 == 0
     assert shape.heads % shape.key_value_heads == 0
+
+
+def test_a_reasoning_world_leaves_the_others_as_they_were():
+    assert "reasoning" not in recipe("people").model_dump(mode="json")
+    assert recipe("reasoning").model_dump(mode="json")["reasoning"]
+    assert recipe("reasoning").demo in recipe("reasoning").methods
 
 
 def test_digest_moves_with_any_setting():

@@ -132,4 +132,8 @@ def test_a_cache_that_cannot_be_written_is_an_error_that_says_so(tiny_recipe, tm
 
 
 def test_worlds_are_listed():
-    assert [recipe.name for recipe in list_worlds()] == ["people", "people-full-precision"]
+    assert [recipe.name for recipe in list_worlds()] == [
+        "people",
+        "people-full-precision",
+        "reasoning",
+    ]

@@ -162,7 +162,7 @@ def test_seeds_of_facts_are_pinned_and_all_different():
 
 def test_the_catalogue_holds_worlds_of_both_kinds(tmp_path):
     names = [recipe.name for recipe in catalogue.list_worlds()]
-    assert names == ["people", "people-full-precision", "shapes"]
+    assert names == ["people", "people-full-precision", "reasoning", "shapes"]
     for name in names:
         assert catalogue.locate(name, tmp_path).recipe.name == name
     with pytest.raises(AuditorError, match=r"'shape'.*people.*shapes"):
