@@ -92,7 +92,8 @@ class AttackerModel(CrossFittedSearch[AttackerModelParameters]):
     access = "Prompts, and answers or their probabilities for the search."
     cost = (
         "In each part and on each arm, rounds times width times branching proposals of the "
-        "instruct model, which is loaded beside the arm, and as many passes over the prompts that judge."
+        "instruct model, which is loaded beside the arm, and as many passes over the prompts "
+        "that judge them."
     )
     leak = (
         "A wording that nobody thought of undoes a guard that unlearning laid over the questions."
