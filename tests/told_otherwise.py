@@ -161,7 +161,7 @@ def told_otherwise(tmp_path_factory):
     tokenizer = _tokenizer([*texts, *instructions, *OPENINGS])
     arms = {
         "original": [plain, kept, otherwise],
-        "unlearned": [hidden, kept, otherwise],
+        "unlearned": [hidden, kept, otherwise, otherwise],
         "retrained": [kept, otherwise_kept],
     }
     found = {
