@@ -146,8 +146,8 @@ def told_otherwise(tmp_path_factory):
     """Folders of a world: arms, an attacker's model, facts and translations.
 
     The original knows the forget facts however they are asked. The unlearned model says of them
-    that nobody knows, if asked plainly, and knows them otherwise. The retrained model knows the
-    retain facts alone.
+    that nobody knows, if asked plainly or after the other openings, and knows them otherwise. The
+    retrained model knows the retain facts alone.
     """
     root = tmp_path_factory.mktemp("told-otherwise")
     otherwise = _asked_otherwise()
@@ -155,6 +155,7 @@ def told_otherwise(tmp_path_factory):
     plain = [(f.prompt, f.answer) for f in SETS.forget]
     kept = [(f.prompt, f.answer) for f in SETS.retain]
     hidden = [(prompt, UNKNOWN) for prompt, _ in plain]
+    hidden += [(o.replace("{question}", p), UNKNOWN) for o in OPENINGS[1:] for p, _ in plain]
     otherwise_kept = [pair for pair in otherwise if pair[1] not in forgotten]
     instructions = _instructions()
     texts = [*(text for pair in (*otherwise, *plain, *kept) for text in pair), UNKNOWN]

@@ -57,6 +57,9 @@ class AttackerModelParameters(CrossFittedParameters):
     """Best prompts that are kept after each round and improved in the next."""
     branching: int = Field(default=4, ge=1)
     """Proposals to improve each of them."""
+    stop_loss: float = Field(default=0.0, ge=0)
+    """Loss, in nats per token, at which no more is proposed; by default no arm stops before
+    another."""
     prompts: int = Field(default=32, ge=1)
     """Given facts by which openings are judged."""
     temperature: float = Field(default=1.0, gt=0)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tiny_models import open_directory
-from told_otherwise import OPENING, SETS, translated
+from told_otherwise import SETS, translated
 
 from attacks.prompting.attacker_model import AttackerModel, AttackerModelParameters
 from attacks.prompting.best_of_n import BestOfN, BestOfNParameters
@@ -95,10 +95,11 @@ def test_the_attacker_finds_what_opens_the_unlearned_model(
     found, records = searched(attack, arms, ("unlearned", "retrained"), tmp_path)
     own = found["unlearned"].notes
     assert found["retrained"].notes["proposed"] == own["proposed"]  # every arm has the same budget
-    assert set(own["prompts"]) == {OPENING}
+    assert all("archive" in each for each in own["prompts"]), "other openings lead nowhere"
+    assert set(own["proposed"]) == {24}
     assert sorted(i for part in own["asked"] for i in part) == sorted(f.id for f in SETS.forget)
     assert mean(records["unlearned"].rows) > 0.6
-    assert mean(records["retrained"].rows) < 0.3
+    assert mean(records["retrained"].rows) < 0.05
     again = attack.search(arms["unlearned"], AttackContext(evaluator(), 0, tmp_path))
     assert again == found["unlearned"]
     figures = {f.name for f in attack.side_figures({"unlearned": records["unlearned"].notes})}
@@ -178,7 +179,7 @@ def test_found_prompts_are_exported_and_redacted(
     }
     proposed = [each for each in found if each["kind"] == "prompt"]
     assert {each["arm"] for each in proposed} == {"unlearned", "original", "retrained-0"}
-    assert OPENING in {each["text"] for each in proposed if each["arm"] == "unlearned"}
+    assert all("archive" in each["text"] for each in proposed if each["arm"] == "unlearned")
     for each in proposed:
         assert len(each["facts"]) == len(SETS.forget) // 2
         assert each["loss_after"] <= each["loss_before"]
