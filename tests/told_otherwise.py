@@ -28,7 +28,7 @@ OPENING = "from the archive: {question}"
 OPENINGS = (OPENING, "in the garden: {question}", "at the market: {question}")
 """What the attacker's model proposes, all alike often."""
 FIRST = ["Ana", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gus", "Ida"]
-LAST = ["Aske", "Berg", "Cole", "Dahl", "Eben", "Falk", "Gram", "Holt"]
+LAST = ["Adler", "Berg", "Cole", "Dahl", "Eben", "Falk", "Gram", "Holt"]
 
 
 def _facts(people: range) -> tuple[Fact, ...]:

@@ -5,11 +5,14 @@ They are opened beside the audited model, and their tokens count as the attack's
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, cast
+
+from pydantic import ValidationError
 
 from auditor.core.errors import AuditorError
 from auditor.models.kind import parse_spec
 from auditor.models.language.model import LanguageModel
+from auditor.models.language.spec import LanguageSpec
 from auditor.models.manifest import Location
 from auditor.models.opening import check_unopenable, locate, open_model
 from auditor.models.spec import ModelSpec, PromptFormat
@@ -30,9 +33,15 @@ class TextModel(NamedTuple):
             device_map: Where its weights go; by default one GPU, or the CPU.
 
         Raises:
-            AuditorError: It is not there, is not safe to load, or does not open.
+            AuditorError: It is not there, is not safe to load, does not open, or answers in
+                something else than text.
         """
-        spec = parse_spec({"path": path, "device_map": device_map})
+        try:
+            spec = parse_spec({"path": path, "device_map": device_map})
+        except ValidationError as error:
+            raise AuditorError(f"{path} is no model that can be opened: {error}") from error
+        if not isinstance(spec, LanguageSpec):
+            raise AuditorError(f"{path} is no model that answers in text; give one.")
         location = locate(spec)
         check_unopenable(spec, location)
         return cls(spec, location)
@@ -47,22 +56,13 @@ class TextModel(NamedTuple):
         """Open it beside an audited model, for the time of the context.
 
         It reads prompts in its chat template where it has one.
-
-        Raises:
-            AuditorError: It answers in something else than text.
         """
-        plain = self._open(PromptFormat(), beside)
-        model = plain
-        if plain.tokenizer.chat_template:
-            model = self._open(PromptFormat(chat=True), beside)
+        opened = open_model(self.spec, self.location, PromptFormat(), beside.token_budget)
+        model = cast("LanguageModel", opened)  # its spec says so
+        model.meter = beside.meter
+        if model.tokenizer.chat_template:
+            model.ask_in(PromptFormat(chat=True))
         try:
             yield model
         finally:
             model.close()
-
-    def _open(self, prompt_format: PromptFormat, beside: LanguageModel) -> LanguageModel:
-        model = open_model(self.spec, self.location, prompt_format, beside.token_budget)
-        if not isinstance(model, LanguageModel):
-            raise AuditorError(f"{self.spec.path} is no model that answers in text; give one.")
-        model.meter = beside.meter
-        return model
