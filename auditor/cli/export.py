@@ -117,7 +117,7 @@ def _write_table(
         csv.write_csv(rows, target)
     else:
         parquet.write_table(rows, target)
-    return rows.num_rows
+    return int(rows.num_rows)
 
 
 def _write_prompts(

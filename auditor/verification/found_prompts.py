@@ -70,7 +70,7 @@ def found_prompts(certificate: Certificate, store: EvidenceStore) -> tuple[Found
         EvidenceChangedError: evidence is missing, or is not what the certificate was made from.
         ContradictedError: a search was used that the certificate's list of evidence lacks.
     """
-    found = []
+    found: list[FoundPrompt] = []
     for row in certificate.matrix:
         searches: dict[str, Arm] = {}
         for key in (key for keys in row.jobs.values() for key in keys):
@@ -79,7 +79,7 @@ def found_prompts(certificate: Certificate, store: EvidenceStore) -> tuple[Found
                 searches[entry["key"]] = Arm(entry["arm"])
         for key, arm in searches.items():
             check_listed(certificate, store, key)
-            said = {
+            said: dict[str, Any] = {
                 "attack": attack_name(row.attack),
                 "variant": row.variant,
                 "arm": arm,
