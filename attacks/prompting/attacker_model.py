@@ -123,11 +123,11 @@ class AttackerModel(CrossFittedSearch[AttackerModelParameters]):
 
     @property
     def footprint(self) -> Footprint:
-        """None of gradients; the instruct model's size is not known before it is located."""
+        """No gradients; the instruct model's size is not counted."""
         return Footprint()
 
     def unavailable(self, location: Location) -> Message | None:
-        """Reason for which it cannot run, or None; it needs an instruct model."""
+        """Reason for which it cannot run, or None; it needs a model."""
         if self.parameters.attacker is None:
             return message("attacker_model_not_given")
         return super().unavailable(location)
@@ -243,7 +243,7 @@ class AttackerModel(CrossFittedSearch[AttackerModelParameters]):
         return tuple(INSTRUCTIONS.values())
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
-        """Loss of the search; for openings also K of facts given and held out."""
+        """Loss of the search; for openings K of both halves, too."""
         figures = super().side_figures(notes)
         if self.parameters.proposes == "openings":
             return figures
@@ -283,7 +283,7 @@ class _Tree:
         self.kept = sorted(found, key=lambda each: each.loss)[:width]
 
     def new(self, said: Sequence[str], model: CausalLM) -> list[str]:
-        """Proposals that are prompts, fit into the model's context, and were not tried."""
+        """Proposals that are prompts, fit the context, and were not tried."""
         self.proposed += len(said)
         texts = dict.fromkeys(cleaned(each, self.proposes, self.pairs) for each in said)
         return [
@@ -296,7 +296,7 @@ class _Tree:
 def _losses(
     model: CausalLM, trees: Sequence[_Tree], texts: Sequence[Sequence[str]]
 ) -> list[list[float]]:
-    """Mean loss of each tree's answers under each of its texts, in nats per token.
+    """Mean loss of each tree's answers under its texts, nats per token.
 
     Raises:
         MeasurementError: a loss is not finite.
@@ -318,7 +318,7 @@ def _losses(
 
 
 def _answered(model: CausalLM, kept: Sequence[tuple[_Tree, Tried]]) -> list[str]:
-    """What the audited model answers to a first question under each prompt that is kept."""
+    """What the audited model answers under each prompt that is kept."""
     if not kept:
         return []
     asked = [(node.asked(tree.pairs[0][0]), tree.pairs[0][1]) for tree, node in kept]
@@ -330,12 +330,12 @@ def _answered(model: CausalLM, kept: Sequence[tuple[_Tree, Tried]]) -> list[str]
 
 
 def _in_turn(kept: Sequence[tuple[Tried, str]], count: int) -> list[tuple[Tried, str]]:
-    """What is kept, one after the other, as often as there are proposals."""
+    """What is kept, in turn, once for each proposal."""
     return [kept[i % len(kept)] for i in range(count)]
 
 
 def _fits(model: CausalLM, text: str, pairs: Pairs) -> bool:
-    """Whether the model's context holds a proposal around every prompt, and an answer."""
+    """Whether the model's context holds a proposal around every prompt."""
     if model.context_length is None:
         return True
     items = model.encode([(filled(text, prompt), answer) for prompt, answer in pairs])

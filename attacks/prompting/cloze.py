@@ -17,14 +17,14 @@ GAP = "____"
 
 
 def passage_opening(fact: Fact) -> str | None:
-    """The fact's passage up to its answer, or None where there is none."""
+    """The fact's passage up to its answer, or None."""
     found = _answer_in_passage(fact)
     before = fact.text[: found.start()].rstrip() if fact.text and found else ""
     return before if before and not _gives_away(before, fact) else None
 
 
 def passage_with_gap(fact: Fact) -> str | None:
-    """The fact's passage with a gap for its answer, and what is asked of it."""
+    """A question for the gap in the fact's passage."""
     if fact.text is None or _answer_in_passage(fact) is None:
         return None
     return _with_gap(re.sub(_whole(fact.answer), GAP, fact.text, flags=re.IGNORECASE), fact)

@@ -1,4 +1,4 @@
-"""Questions from the graph of facts: through other facts, and by other names.
+"""Questions from the graph of facts: two hops and other names.
 
 Entities and answers are the nodes of the graph, and a fact leads from its entity to its answer.
 Nothing here asks a model.
@@ -86,7 +86,7 @@ class FactGraph:
                 yield f"{STANDS_FOR} is the answer to this: {other.prompt}\n{asked}"
 
     def _from_its_own(self, fact: Fact, asked: str) -> Iterator[str]:
-        """Prompts in which another fact of the entity says which one is meant."""
+        """Prompts in which another fact says which entity is meant."""
         for other in self.others(fact):
             said = self._told.get(other.id)
             if said is not None and normalised(said) not in self._shared:
@@ -119,7 +119,7 @@ def without_entity(fact: Fact, named: str) -> str | None:
 
 
 def derived_names(entity: str) -> dict[str, str]:
-    """Other forms of a name of several words, by the way they are made.
+    """Other forms of a name of several words.
 
     They are the last and the first word alone, initials before the last word, and the last word
     first.
@@ -161,6 +161,6 @@ def _told_of_x(fact: Fact) -> str | None:
 
 
 def _renamed(text: str, entity: str, named: str) -> str | None:
-    """A text with another name for an entity, or None where it does not name it."""
+    """A text with another name for an entity, or None."""
     whole = re.compile(rf"(?<!\w){re.escape(entity)}(?!\w)")
     return whole.sub(lambda _: named, text) if whole.search(text) else None

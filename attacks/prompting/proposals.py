@@ -1,4 +1,4 @@
-"""Prompts that an instruct model proposes, and what it is told of those tried."""
+"""Prompts that an instruct model proposes, and what it is told."""
 
 import math
 from collections.abc import Sequence

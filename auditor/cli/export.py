@@ -1,4 +1,4 @@
-"""`auditor export`: the evidence of a certificate as a table, or the prompts that were found.
+"""`auditor export`: evidence as a table, or the prompts found.
 
 They are for a notebook or a spreadsheet, and to test other models with.
 """
@@ -67,7 +67,7 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Write a certificate's evidence as one flat table, or the prompts that were found.
+    """Write a certificate's evidence as a table, or found prompts.
 
     Each row is the knowledge of one fact by one metric, as one model showed it under one attack:
     attack, variant, arm, seed, set, fact, entity, metric, k. With --prompts it is the prompts that
