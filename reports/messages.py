@@ -823,6 +823,14 @@ SENTENCES: Mapping[str, Wording] = {
         "no base model was given; set `base` to the checkpoint that the audited models were "
         "fine-tuned from"
     ),
+    "attacker_model_not_given": (
+        "no instruct model was given to propose prompts; set `attacker` to one that knows nothing "
+        "of the forget set"
+    ),
+    "translations_not_given": (
+        "no translated questions were given; set `translations` to a file of them, or `translator` "
+        "to a model that makes them"
+    ),
     "original_not_given": (
         "the objective `p4d` needs the model before the concept was erased; set `original`, or use "
         "the objective `unlearndiffatk`"

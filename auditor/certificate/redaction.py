@@ -85,12 +85,7 @@ def redact(certificate: Certificate, key: bytes) -> Certificate:
     Raises:
         AuditorError: the key is too short to keep anybody from trying all of them.
     """
-    if len(key) < KEY_BYTES:
-        raise AuditorError(
-            f"the redaction key has {len(key)} bytes and needs at least {KEY_BYTES}; make one with "
-            f"`openssl rand -out redaction.key {KEY_BYTES}` and keep it where the facts are kept."
-        )
-
+    check_key(key)
     mark = marker(key)
     content = certificate.model_dump(mode="json")
     sweep = _sweep([*_texts(certificate), *_quoted(content)], mark)
@@ -121,6 +116,19 @@ def redact(certificate: Certificate, key: bytes) -> Certificate:
         plan["attacks"] = _each_text(plan["attacks"], sweep)
     unnamed = Certificate.model_validate(content)
     return unnamed.model_copy(update={"certificate_id": unnamed.content_digest})
+
+
+def check_key(key: bytes) -> None:
+    """Refuse a key that somebody could find by trying all of them.
+
+    Raises:
+        AuditorError: it is too short.
+    """
+    if len(key) < KEY_BYTES:
+        raise AuditorError(
+            f"the redaction key has {len(key)} bytes and needs at least {KEY_BYTES}; make one with "
+            f"`openssl rand -out redaction.key {KEY_BYTES}` and keep it where the facts are kept."
+        )
 
 
 def marker(key: bytes) -> Change:

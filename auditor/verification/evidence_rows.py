@@ -34,7 +34,7 @@ def evidence_rows(
     for row in certificate.matrix:
         for arm, keys in row.jobs.items():
             for key in keys:
-                _check_listed(certificate, store, key)
+                check_listed(certificate, store, key)
                 rows = store.rows(key, columns)
                 said: dict[str, str | int] = {
                     "attack": row.attack,
@@ -46,7 +46,13 @@ def evidence_rows(
     return pa.concat_tables(tables)
 
 
-def _check_listed(certificate: Certificate, store: EvidenceStore, key: str) -> None:
+def check_listed(certificate: Certificate, store: EvidenceStore, key: str) -> None:
+    """Refuse a job that is not the one that a certificate lists.
+
+    Raises:
+        EvidenceChangedError: its evidence is missing, or another.
+        ContradictedError: the certificate's list of evidence lacks it.
+    """
     listed = certificate.evidence.jobs.get(key)
     if listed is None:
         raise ContradictedError(

@@ -41,6 +41,11 @@ FAMILIES = {
         asked("prompting/few-shot", draws=1),
         asked("prompting/reframing"),
         asked("prompting/surface"),
+        asked("prompting/related-facts", relation=["multi-hop", "alias", "twins"], readings=1),
+        asked("prompting/cloze"),
+        asked("prompting/reminders", shown=2),
+        asked("prompting/best-of-n", samples=4, k=2),
+        asked("prompting/attacker-model", attacker="retrained-2", rounds=1, split="half"),
         asked("prompting/sampling", samples=4, k=2),
         asked("prompting/gcg", steps=2, candidates=8),
         asked("prompting/soft", steps=4),
@@ -74,9 +79,11 @@ FAMILIES = {
         asked("quantization/half-types", type=["bfloat16", "float16"]),
     ],
 }
-"""Every attack with a small budget, by family; a base is a subject of the world."""
+"""Every attack with a small budget, by family; another model is a subject of the world."""
 FORMATS = {"thinking": {"trace": {"open": " <think>", "close": " </think>", "tokens": 8}}}
 """Formats other than the usual one: models of the world know no markers of their own."""
+OTHERS = ("base", "attacker")
+"""Parameters that name another model."""
 NOT_HERE = {"probing/activation-patching"}
 """Models trained from other random weights do not read each other's states."""
 
@@ -145,8 +152,9 @@ def test_killed_in_any_attack_the_certificate_is_the_same(
 ):
     requests = deepcopy(FAMILIES[family])
     for request in requests:
-        if base := request["parameters"].get("base"):
-            request["parameters"]["base"] = str(people.model_path(base))
+        for name in request["parameters"].keys() & set(OTHERS):
+            other = request["parameters"][name]
+            request["parameters"][name] = str(people.model_path(other))
     plan = passing_plan(
         attacks=requests,
         data=few_facts,
