@@ -44,7 +44,7 @@ FAMILIES = {
         asked("prompting/cloze"),
         asked("prompting/reminders", shown=2),
         asked("prompting/best-of-n", samples=4, k=2),
-        asked("prompting/attacker-model", attacker="retrained-2", rounds=1, split="half"),
+        asked("prompting/attacker-model", attacker="attacker", rounds=1, split="half"),
         asked("prompting/sampling", samples=4, k=2),
         asked("prompting/gcg", steps=2, candidates=8),
         asked("prompting/soft", steps=4),
@@ -67,9 +67,7 @@ FAMILIES = {
         asked("quantization/half-types", type=["bfloat16", "float16"]),
     ],
 }
-"""Every attack with a small budget, by family; another model is a subject of the world."""
-OTHERS = ("base", "attacker")
-"""Parameters that name another model."""
+"""Every attack with a small budget, by family; a base is a subject of the world."""
 NOT_HERE = {"probing/activation-patching"}
 """Models trained from other random weights do not read each other's states."""
 
@@ -134,13 +132,14 @@ def test_killed_at_random_moments_the_certificate_is_the_same(
 @pytest.mark.nightly
 @pytest.mark.parametrize("family", FAMILIES)
 def test_killed_in_any_attack_the_certificate_is_the_same(
-    server, passing_plan, people, few_facts, tmp_path, family
+    server, passing_plan, people, told_otherwise, few_facts, tmp_path, family
 ):
     requests = deepcopy(FAMILIES[family])
     for request in requests:
-        for name in request["parameters"].keys() & set(OTHERS):
-            other = request["parameters"][name]
-            request["parameters"][name] = str(people.model_path(other))
+        if base := request["parameters"].get("base"):
+            request["parameters"]["base"] = str(people.model_path(base))
+        if attacker := request["parameters"].get("attacker"):
+            request["parameters"]["attacker"] = str(told_otherwise[attacker])
     plan = passing_plan(
         attacks=requests,
         data=few_facts,
