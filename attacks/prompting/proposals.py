@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from auditor.core.errors import UnavailableError
 from auditor.metrics.leak_judge import holds
 from auditor.models.devices import gpus_of
 from auditor.models.language.decoding import Sampling
@@ -80,7 +81,17 @@ def instruction(proposes: Proposes, questions: Sequence[str], tried: Tried, answ
 def propose(
     model: LanguageModel, instructions: Sequence[str], max_new_tokens: int, sampling: Sampling
 ) -> list[str]:
-    """One sampled proposal to each instruction."""
+    """One sampled proposal to each instruction.
+
+    Raises:
+        UnavailableError: the instruct model's context does not hold what it is told.
+    """
+    needed = max(item.before for item in model.encode([(each, "?") for each in instructions]))
+    if model.context_length is not None and needed + max_new_tokens > model.context_length:
+        raise UnavailableError(
+            f"what the instruct model is told, with its proposal, takes {needed + max_new_tokens} "
+            f"tokens, but its context holds {model.context_length}; give one with a longer context"
+        )
     with torch.random.fork_rng(gpus_of(model.network)):
         return model.generate(instructions, max_new_tokens, sampling)
 

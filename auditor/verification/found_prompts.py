@@ -31,7 +31,7 @@ class FoundPrompt(BaseModel):
 
     attack: str
     variant: str
-    arm: Arm
+    arm: str
     """Arm on which it was found."""
     seed: int
     kind: str
@@ -72,11 +72,11 @@ def found_prompts(certificate: Certificate, store: EvidenceStore) -> tuple[Found
     """
     found: list[FoundPrompt] = []
     for row in certificate.matrix:
-        searches: dict[str, Arm] = {}
+        searches: dict[str, str] = {}
         for key in (key for keys in row.jobs.values() for key in keys):
             check_listed(certificate, store, key)
             for entry in store.identity(key).get("pool", ()):
-                searches[entry["key"]] = Arm(entry["arm"])
+                searches[entry["key"]] = str(Arm(entry["arm"]))
         for key, arm in searches.items():
             check_listed(certificate, store, key)
             said: dict[str, Any] = {
@@ -95,7 +95,7 @@ def _texts(notes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if note not in notes:
             continue
         texts = _TEXTS.validate_python(notes[note])
-        beside = {
+        beside: dict[str, list[Any]] = {
             "facts": _FACTS.validate_python(notes.get("asked", [])),
             "loss_before": _LOSSES.validate_python(_listed(notes.get("loss_before"))),
             "loss_after": _LOSSES.validate_python(_listed(notes.get("loss_after"))),

@@ -114,7 +114,7 @@ def test_a_search_without_a_usable_proposal_has_no_effect(arms, attacker_model, 
         if fact.id.endswith("birthplace")
     )
     asked = TextEvaluator(FactSets(forget=facts), ["answer-probability"])
-    attack = attacker_model(rounds=1)
+    attack = attacker_model(rounds=1, temperature=0.2)
     found, records = searched(attack, arms, ("unlearned", "retrained"), tmp_path, asked)
     for name, record in records.items():
         assert found[name].notes["prompts"] == ["{question}"] * 2
@@ -124,6 +124,14 @@ def test_a_search_without_a_usable_proposal_has_no_effect(arms, attacker_model, 
     noted = {NAMED[name]: [record.notes["effect"]] for name, record in records.items()}
     said = lacking_effect(attack.id.label, "search_loss", noted)
     assert said.code == "no_effect_on_baseline"
+
+
+def test_an_attacker_with_a_short_context_is_unavailable(
+    arms, attacker_model, directories, tmp_path
+):
+    attack = attacker_model(attacker=str(directories["llama"]))
+    with pytest.raises(UnavailableError, match="its context holds 96"):
+        attack.search(arms["unlearned"], AttackContext(evaluator(), 0, tmp_path))
 
 
 @pytest.fixture

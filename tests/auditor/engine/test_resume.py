@@ -45,7 +45,7 @@ FAMILIES = {
         asked("prompting/cloze"),
         asked("prompting/reminders", shown=2),
         asked("prompting/best-of-n", samples=4, k=2),
-        asked("prompting/attacker-model", attacker="retrained-2", rounds=1, split="half"),
+        asked("prompting/attacker-model", attacker="attacker", rounds=1, split="half"),
         asked("prompting/sampling", samples=4, k=2),
         asked("prompting/gcg", steps=2, candidates=8),
         asked("prompting/soft", steps=4),
@@ -82,8 +82,6 @@ FAMILIES = {
 """Every attack with a small budget, by family; another model is a subject of the world."""
 FORMATS = {"thinking": {"trace": {"open": " <think>", "close": " </think>", "tokens": 8}}}
 """Formats other than the usual one: models of the world know no markers of their own."""
-OTHERS = ("base", "attacker")
-"""Parameters that name another model."""
 NOT_HERE = {"probing/activation-patching"}
 """Models trained from other random weights do not read each other's states."""
 
@@ -148,13 +146,14 @@ def test_killed_at_random_moments_the_certificate_is_the_same(
 @pytest.mark.nightly
 @pytest.mark.parametrize("family", FAMILIES)
 def test_killed_in_any_attack_the_certificate_is_the_same(
-    server, passing_plan, people, few_facts, tmp_path, family
+    server, passing_plan, people, told_otherwise, few_facts, tmp_path, family
 ):
     requests = deepcopy(FAMILIES[family])
     for request in requests:
-        for name in request["parameters"].keys() & set(OTHERS):
-            other = request["parameters"][name]
-            request["parameters"][name] = str(people.model_path(other))
+        if base := request["parameters"].get("base"):
+            request["parameters"]["base"] = str(people.model_path(base))
+        if attacker := request["parameters"].get("attacker"):
+            request["parameters"]["attacker"] = str(told_otherwise[attacker])
     plan = passing_plan(
         attacks=requests,
         data=few_facts,
