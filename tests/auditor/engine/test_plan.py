@@ -61,7 +61,6 @@ def test_profiles_grow_and_always_hold_the_model_as_it_is():
         "prompting/original-tokenizer full precision",
         "prompting/prefill 1 token",
         "prompting/thinking trace",
-        "prompting/thinking answer without trace",
         "quantization/bnb int8",
         "quantization/bnb nf4",
         "quantization/bnb fp4",
@@ -71,6 +70,7 @@ def test_profiles_grow_and_always_hold_the_model_as_it_is():
         "tampering/graft interfaces",
         "tampering/revive dormant units",
         "tampering/routing original experts",
+        "prompting/thinking answer without trace",
         "quantization/half-types float16",
         "relearning/held-out-facts by attribute full",
     ]
