@@ -68,7 +68,7 @@ SUMMARIES = {
     "gate": "Decide again under a policy, from the stored evidence.",
     "policy": "List, show and check policies: what decides a verdict.",
     "render": "Write a certificate as a web page or in other forms.",
-    "export": "Write a certificate's evidence as one flat table.",
+    "export": "Write a certificate's evidence as a table, or found prompts.",
     "compare": "Compare two certificates, fact by fact where possible.",
     "leaderboard": "Rank all certificates under a folder.",
     "view": "Show certificates, evidence and running audits in a browser.",
