@@ -53,7 +53,7 @@ class FlowSchedule:
         self._lengths = {time: sign * (levels[time] - before[time]) for time in times}
 
     def step(self, output: Tensor, timestep: int, sample: Tensor, /) -> Stepped:
-        """Go along the velocity, up to the timestep's level or down from it."""
+        """Go along the velocity, to the timestep's level or from it."""
         return Stepped(sample + self._lengths[timestep] * output)
 
 

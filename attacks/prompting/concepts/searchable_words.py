@@ -47,7 +47,8 @@ def searchable_words(model: "TextToImage", banned: Sequence[str], places: int) -
         raise UnavailableError(
             f"a prompt holds {encoder.room} tokens, too few for {places}; search fewer `tokens`"
         )
-    texts, ids = tokens(model.tokenizer, banned), []
+    texts = tokens(model.tokenizer, banned)
+    ids: list[list[int]] = []
     for tokenizer in model.parts.tokenizers:
         spelt = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
         known = [len(each) == 1 and each[0] not in tokenizer.all_special_ids for each in spelt]

@@ -149,8 +149,11 @@ class SlotEncoder:
 
 
 def _table(encoder: Any) -> nn.Embedding:
-    """The embedding that an encoder asks; T5's `shared` one only lends it its weights."""
-    stack = getattr(encoder, "encoder", None)
+    """The embedding that an encoder asks.
+
+    T5's `shared` one only lends it its weights.
+    """
+    stack: Any = getattr(encoder, "encoder", None)
     asked = stack if hasattr(stack, "embed_tokens") else encoder
     table: nn.Embedding = asked.get_input_embeddings()
     return table
