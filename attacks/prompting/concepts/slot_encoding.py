@@ -154,6 +154,6 @@ def _table(encoder: Any) -> nn.Embedding:
     T5's `shared` one only lends it its weights.
     """
     stack: Any = getattr(encoder, "encoder", None)
-    asked: Any = stack if hasattr(stack, "embed_tokens") else encoder
+    asked = stack if hasattr(stack, "embed_tokens") else encoder
     table: nn.Embedding = asked.get_input_embeddings()
     return table

@@ -81,10 +81,7 @@ class DiffusionProcess(ForwardProcess):
         return len(self.signal)
 
     def noised(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """Add noise as diffusion does.
-
-        √ᾱ x_0 + √(1 - ᾱ) ε (arXiv 2006.11239, eq. 4).
-        """
+        """Add noise by the shares of ᾱ (arXiv 2006.11239, eq. 4)."""
         return add_noise(clean, noise, self.signal[timesteps.cpu()])
 
     def target(self, clean: Tensor, noise: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Layouts of pipelines: inputs of their denoiser, and its run.
+"""Layouts of pipelines: what their denoiser is given.
 
 A layout is known by the class of the denoiser. It says which states of the text encoders are
 joined to the denoiser's text, and how a deployer's pipeline calls the denoiser and its scheduler.
@@ -55,7 +55,10 @@ class Layout(ABC):
 
     @property
     def embeds_guidance(self) -> bool:
-        """Whether the denoiser is told the weight of guidance."""
+        """Whether the denoiser is told the weight of guidance.
+
+        Those are that were distilled from guided ones.
+        """
         return False
 
     @abstractmethod
@@ -113,7 +116,9 @@ class Layout(ABC):
 
 
 class UNetLayout(Layout):
-    """Stable Diffusion 1 and 2, in pixel space too, and SDXL (2307.01952).
+    """Stable Diffusion 1 and 2, SDXL, and pixel space.
+
+    SDXL is arXiv 2307.01952; in pixel space is the layout of the first without an autoencoder.
 
     One encoder gives its last hidden state; of two, the last but one of each are joined, and the
     second's projected text is the pooled one.
@@ -133,7 +138,7 @@ class UNetLayout(Layout):
         return Text(_side_by_side(outputs), outputs[1].text_embeds)
 
     def without_text(self, empty: Text, index: Mapping[str, Any]) -> Text:
-        """Return the empty prompt's text, or zeros as SDXL was trained."""
+        """Return the empty prompt's text, or SDXL's zeros."""
         zeros = index.get("force_zeros_for_empty_prompt", True)
         return empty.zeros() if zeros and empty.pooled is not None else empty
 
@@ -164,7 +169,10 @@ class _FlowLayout(Layout):
     flow = True
 
     def set_timesteps(self, schedule: Any, steps: int, positions: int, device: Any) -> None:
-        """Set noise levels, shifted by the picture's size where that is asked."""
+        """Set noise levels.
+
+        They are shifted by the size of the picture where the scheduler says so.
+        """
         from diffusers.pipelines.flux.pipeline_flux import calculate_shift  # costs seconds
 
         options = self._levels(schedule.config, steps)
@@ -230,7 +238,10 @@ class StableDiffusion3Layout(_FlowLayout):
 
 
 class FluxLayout(_FlowLayout):
-    """Flux.1: words by T5, pooled text by CLIP, latents packed in fours."""
+    """Flux.1, with T5 for the words and CLIP for the pooled text.
+
+    Latents are packed two by two.
+    """
 
     text_length = 512
 
@@ -246,7 +257,7 @@ class FluxLayout(_FlowLayout):
 
     @property
     def embeds_guidance(self) -> bool:
-        """Whether it was distilled from guided models, as Flux.1 [dev]."""
+        """Whether it is Flux.1 [dev] or another distilled one."""
         return bool(self.config.guidance_embeds)
 
     def needs_states(self, encoders: int) -> bool:
@@ -286,10 +297,8 @@ class FluxLayout(_FlowLayout):
             img_ids=places.view(-1, 3),
             return_dict=False,
         )[0]
-        channels = output.transpose(1, 2)
-        return functional.pixel_shuffle(
-            channels.reshape(*channels.shape[:2], rows, columns), _FLUX_PATCH
-        )
+        unpacked = output.transpose(1, 2).reshape(len(sample), -1, rows, columns)
+        return functional.pixel_shuffle(unpacked, _FLUX_PATCH)
 
     def _levels(self, config: Any, steps: int) -> dict[str, Any]:
         if config.get("use_flow_sigmas"):

@@ -160,7 +160,10 @@ def _fitted(
 
 
 def _distinct(network: nn.Module) -> set[str]:
-    """Names of a network's tensors, one where it has several."""
+    """Names of a network's tensors, one of each.
+
+    Some are held under several names, as T5's embeddings.
+    """
     held = (*network.named_parameters(), *network.named_buffers())
     return {name for name, _ in held}
 
