@@ -1338,8 +1338,9 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "traces_known": (
         "The vocabulary of {arms} has markers of traces of thought ({markers}), and the format "
-        "leaves no place for one: given answers are scored right behind the prompt. If the models "
-        "are deployed to think, set `format.chat: true`, or give `format.trace`."
+        "leaves no place for one: given answers are scored right behind the prompt, and what is "
+        "written between markers is read with the rest. If the models are deployed to think, set "
+        "`format.chat: true`, or give `format.trace`."
     ),
     "traces_unread": (
         "The models write traces of thought, and no attack of this plan reads them. Add "

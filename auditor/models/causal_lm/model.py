@@ -98,11 +98,12 @@ class CausalLM(LanguageModel[Encoded]):
         """Answer each prompt, in batches that are padded on the left.
 
         Of a reasoning model the answer is what stands outside of its trace; a text whose trace does
-        not end is the answer as a whole.
+        not end is the answer as a whole. So is every text of a model that nobody says to think:
+        what it writes between markers is read by no attack of its own.
         """
         starts = openings or self._starts(prompts)
         markers = self.trace_markers
-        if markers is not None:
+        if markers is not None and self.expects_trace:
             found = self._writer(markers, sampling).answers(starts, max_new_tokens)
             return [written.answer for written in found]
         written = self._written(starts, max_new_tokens, sampling)

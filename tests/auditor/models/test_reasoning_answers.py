@@ -10,6 +10,7 @@ from auditor.models.language.decoding import Sampling
 from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.language.reasoning import Writer
 from auditor.models.language.traces import FAMILIES
+from auditor.models.spec import PromptFormat
 
 PROMPTS = [fact.prompt for fact in FACTS]
 
@@ -55,6 +56,16 @@ def test_without_markers_there_is_no_trace(tmp_path):
     model = open_directory(save(tmp_path / "m", make_model("llama"), make_tokenizer()))
     with pytest.raises(UnavailableError, match=r"format\.trace\.open"):
         model.thoughts(PROMPTS, ROOM, forced=True)
+
+
+def test_whom_nobody_says_to_think_hides_nothing_between_markers(thinker):
+    asked = PromptFormat(template="<|user|>{prompt}<|assistant|>", separator="")
+    model = open_directory(thinker, prompt_format=asked)
+    assert model.trace_markers is not None
+    assert not model.expects_trace
+    for fact, said in zip(FACTS, model.generate(PROMPTS, 60), strict=True):
+        assert trace(fact) in said
+        assert DENIAL in said
 
 
 def test_sampled_answers_stand_behind_traces_too(thinker):
