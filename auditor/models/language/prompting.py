@@ -24,6 +24,10 @@ from auditor.models.language.traces import (
 )
 from auditor.models.spec import PromptFormat
 
+_LACKING = (
+    "Give what it lacks in `format.template_arguments` (`chat_template` there names one of "
+    "several templates), or set `chat: false` and give a `template`."
+)
 _CLOCK = "strftime_now"
 """Name under which a chat template reads the clock."""
 _DIRECTIVES = "aAbBcdDefFGhHIjmMpSTuUVwWxXyYzZ"
@@ -123,33 +127,40 @@ def _within_template(tokenizer: PreTrainedTokenizerBase, text: str, format_: Pro
     """Return a text within the chat template, if any."""
     if not format_.chat:
         return text
-    if not tokenizer.chat_template and "chat_template" not in format_.template_arguments:
-        raise AuditorError(
-            "the plan asks for a chat template, but the tokenizer has none; set `chat: false` and "
-            "give a `template` instead."
-        )
     try:
         return _rendered(tokenizer, text, format_)
-    except MemoryError:
+    except (MemoryError, AuditorError):
         raise
     except Exception as error:  # a template is a program of somebody else's
-        said = " ".join(str(error).split())[:_SHOWN]
-        raise AuditorError(
-            f"the chat template cannot be rendered ({type(error).__name__}: {said}). "
-            f"{_way_out(tokenizer, text, format_)}"
-        ) from error
+        raise _refused(error, _way_out(tokenizer, text, format_)) from error
+
+
+def _refused(error: Exception, way_out: str) -> AuditorError:
+    """Return an error that says why a chat template cannot be used, and what to change."""
+    said = " ".join(str(error).split())[:_SHOWN]
+    return AuditorError(
+        f"the chat template cannot be rendered ({type(error).__name__}: {said}). {way_out}"
+    )
 
 
 def template_of(tokenizer: PreTrainedTokenizerBase, format_: PromptFormat) -> str:
     """Return the chat template that prompts are put into; empty without one.
 
     Raises:
-        ValueError: The tokenizer has several, and none of them is the default.
+        AuditorError: The tokenizer has none, or several and none of them is the default.
     """
     if not format_.chat:
         return ""
     given = format_.template_arguments.get("chat_template")
-    return str(tokenizer.get_chat_template(None if given is None else str(given)))
+    if not tokenizer.chat_template and given is None:
+        raise AuditorError(
+            "the plan asks for a chat template, but the tokenizer has none; set `chat: false` and "
+            "give a `template` instead."
+        )
+    try:
+        return str(tokenizer.get_chat_template(None if given is None else str(given)))
+    except ValueError as error:
+        raise _refused(error, _LACKING) from error
 
 
 def names(word: str, template: str) -> bool:
@@ -190,10 +201,7 @@ def _way_out(tokenizer: PreTrainedTokenizerBase, text: str, format_: PromptForma
             return (
                 "It takes no system message: leave out `format.system`, or put it into `template`."
             )
-    return (
-        "Give what it lacks in `format.template_arguments` (`chat_template` there names one of "
-        "several templates), or set `chat: false` and give a `template`."
-    )
+    return _LACKING
 
 
 @cache

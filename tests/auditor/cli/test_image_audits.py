@@ -245,7 +245,7 @@ def test_flags_say_what_a_plan_does(tiny, tmp_path, capsys):
     }
     given = [text for name, value in flags.items() for text in (f"--{name}", str(value))]
     capsys.readouterr()
-    assert run(["plan", *given, "--out", str(tmp_path), "--json"]) == 0
+    assert run(["plan", *given, "--out", str(tmp_path / "out"), "--json"]) == 0
     variants = json.loads(capsys.readouterr().out)["variants"]
     assert {entry["label"].partition("/")[0] for entry in variants} == {
         "none",
