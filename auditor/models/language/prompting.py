@@ -136,7 +136,7 @@ def _within_template(tokenizer: PreTrainedTokenizerBase, text: str, format_: Pro
 
 
 def _refused(error: Exception, way_out: str) -> AuditorError:
-    """Return an error that says why a chat template cannot be used, and what to change."""
+    """Return an error of a chat template that says what to change."""
     said = " ".join(str(error).split())[:_SHOWN]
     return AuditorError(
         f"the chat template cannot be rendered ({type(error).__name__}: {said}). {way_out}"
