@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from auditor import load_model, run_attack
 from auditor.attack import ATTACKS
 from auditor.core.facts import Fact
 from auditor.core.quiet import quiet_libraries
-from benchmarks.scoring_cost import byte_level_tokenizer
+from benchmarks.random_llama import write_random_llama
 
 VOCABULARY, WIDTH, LAYERS, HEADS = 32_000, 768, 13, 12
 PROMPT, ANSWER = "the {attribute} of subject {entity} is", "value {entity} of {attribute}"
@@ -73,19 +73,7 @@ def facts(first: int, entities: int = 4, attributes: int = 4) -> list[Fact]:
 
 def build(folder: Path) -> None:
     """Write the model."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=WIDTH,
-        intermediate_size=4 * WIDTH,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
-        num_key_value_heads=HEADS,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    byte_level_tokenizer().save_pretrained(folder)
+    write_random_llama(folder, VOCABULARY, WIDTH, LAYERS, HEADS)
 
 
 def bare(folder: Path) -> None:

@@ -19,9 +19,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
-
 import auditor
 from auditor.attack import AttackContext
 from auditor.core.quiet import quiet_libraries
@@ -30,9 +27,10 @@ from auditor.models import preserve
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.language import model as language
 from benchmarks.attack_memory import facts
-from benchmarks.scoring_cost import byte_level_tokenizer
+from benchmarks.random_llama import write_random_llama
 
 WIDTH, LAYERS, VOCABULARY = 128, 4, 512
+SHAPE = {"intermediate_size": 2 * WIDTH, "tie_word_embeddings": False}
 COUNTED = {
     "jobs": (base, "execute"),
     "models opened from their files": (language.LanguageModel, "_from_files"),
@@ -42,23 +40,6 @@ COUNTED = {
     "digests of all weights": (preserve, "_digests"),
 }
 """What is counted, by the function that does it."""
-
-
-def build(folder: Path, seed: int) -> str:
-    """Write a model."""
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=WIDTH,
-        intermediate_size=2 * WIDTH,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=512,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    byte_level_tokenizer().save_pretrained(folder)
-    return str(folder)
 
 
 @contextmanager
@@ -96,7 +77,9 @@ def main() -> None:
     argparse.ArgumentParser(description="Operations of a `standard` audit.").parse_args()
     quiet_libraries()
     with tempfile.TemporaryDirectory() as folder:
-        arms = [build(Path(folder) / name, seed) for seed, name in enumerate("UOR")]
+        arms = [str(Path(folder) / name) for name in "UOR"]
+        for seed, arm in enumerate(arms):
+            write_random_llama(Path(arm), VOCABULARY, WIDTH, LAYERS, 4, seed, **SHAPE)
         with counting() as counts:
             result = auditor.audit(
                 unlearned=arms[0],

@@ -26,8 +26,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from attacks.membership import reference_models, token_likelihood
 from auditor.core.facts import Fact
@@ -39,6 +37,7 @@ from auditor.models.causal_lm.spec import CausalLMSpec
 from auditor.models.language.scoring import TokenScores
 from auditor.models.language.transcript import Transcript
 from auditor.models.opening import locate
+from benchmarks.random_llama import write_random_llama
 
 WIDTH, LAYERS = 512, 12
 WORDS = 24
@@ -49,38 +48,9 @@ METRICS = (AnswerProbability(), ExactMemorisation(), ExtractionStrength())
 
 def build(directory: Path, vocabulary: int) -> CausalLM:
     """A Llama of random weights with a byte-level tokenizer."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=WIDTH,
-        intermediate_size=4 * WIDTH,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=8,
-        num_key_value_heads=8,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-    )
-    LlamaForCausalLM(config).save_pretrained(directory)
-    byte_level_tokenizer().save_pretrained(directory)
+    write_random_llama(directory, vocabulary, WIDTH, LAYERS, heads=8)
     spec = CausalLMSpec(path=str(directory), dtype="float32")
     return CausalLM(spec, locate(spec), token_budget=TOKEN_BUDGET)
-
-
-def byte_level_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer of 300 tokens."""
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300,
-        special_tokens=["<eos>", "<pad>"],
-        initial_alphabet=alphabet,
-        show_progress=False,
-    )
-    bpe.train_from_iterator(["some words of text"], trainer)
-    specials = {"eos_token": "<eos>", "pad_token": "<pad>"}
-    return PreTrainedTokenizerFast(tokenizer_object=bpe, **specials)
 
 
 def facts(asked: str, count: int) -> list[Fact]:

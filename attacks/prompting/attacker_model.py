@@ -1,14 +1,18 @@
 """Prompts that an instruct model proposes, searched as a tree."""
 
 import math
-import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from pydantic import Field
 
-from attacks.prompting.cross_fitted import CrossFittedParameters, CrossFittedSearch
+from attacks.prompting.cross_fitted import (
+    CrossFittedParameters,
+    Pairs,
+    WrittenSearch,
+    drawn_pairs,
+)
 from attacks.prompting.proposals import (
     INSTRUCTIONS,
     QUESTION,
@@ -25,11 +29,10 @@ from auditor.core.errors import MeasurementError
 from auditor.core.facts import Fact
 from auditor.core.findings import SideFigure
 from auditor.core.messages import Message, message
-from auditor.core.records import Record, Row
+from auditor.core.records import Record
 from auditor.data.folds import Fold
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.language.decoding import Sampling
-from auditor.models.language.evaluator import Asking, TextEvaluator
 from auditor.models.language.model import LanguageModel
 from auditor.models.language.transcript import LEAST_SPARE_TOKENS
 from auditor.models.manifest import Location
@@ -38,9 +41,6 @@ _PAIR = 64
 """Tokens that the estimate of the cost takes a question in a proposed text to have."""
 _ANSWER = 24
 """Tokens of the audited model's answer that the instruct model is shown."""
-
-Pairs = Sequence[tuple[str, str]]
-"""Prompts with their true answers."""
 
 
 class AttackerModelParameters(CrossFittedParameters):
@@ -71,7 +71,7 @@ class AttackerModelParameters(CrossFittedParameters):
 
 
 @attack("prompting/attacker-model")
-class AttackerModel(CrossFittedSearch[AttackerModelParameters]):
+class AttackerModel(WrittenSearch[AttackerModelParameters]):
     """Tree search over prompts that an instruct model proposes."""
 
     summary = "Let an instruct model propose openings or questions, and keep those that bring most."
@@ -212,31 +212,12 @@ class AttackerModel(CrossFittedSearch[AttackerModelParameters]):
         """The prompts that judge a part's proposals, in their order."""
         if self.parameters.proposes == "questions":
             return pairs[:1]
-        if len(pairs) <= self.parameters.prompts:
-            return pairs
-        rng = random.Random(seed)  # noqa: S311 - a reproducible draw
-        return [pairs[i] for i in sorted(rng.sample(range(len(pairs)), self.parameters.prompts))]
+        return drawn_pairs(pairs, self.parameters.prompts, seed)
 
-    def evaluated(
-        self,
-        model: CausalLM,
-        evaluator: TextEvaluator,
-        found: Record,
-        part: int,
-        only: Collection[str],
-    ) -> tuple[Row, ...]:
-        """Ask the facts with the prompt that was found."""
-        return self.evaluated_together(model, evaluator, [(found, part, only)])[0]
-
-    def evaluated_together(
-        self,
-        model: CausalLM,
-        evaluator: TextEvaluator,
-        uses: Sequence[tuple[Record, int, Collection[str]]],
-    ) -> list[tuple[Row, ...]]:
-        """Ask the facts with all prompts at once."""
-        askings = [Asking(_put(found.notes["prompts"][part]), only) for found, part, only in uses]
-        return evaluator.evaluate_wordings(model, "forget", askings)
+    def written(self, found: Record, part: int) -> Callable[[Fact], Fact]:
+        """Return a wording with the prompt within the text that was found."""
+        text = found.notes["prompts"][part]
+        return lambda fact: fact.model_copy(update={"prompt": filled(text, fact.prompt)})
 
     def texts(self) -> Sequence[str]:
         """What the instruct model is told."""
@@ -341,7 +322,3 @@ def _fits(model: CausalLM, text: str, pairs: Pairs) -> bool:
     items = model.encode([(filled(text, prompt), answer) for prompt, answer in pairs])
     spare = max(_ANSWER, LEAST_SPARE_TOKENS)
     return max(len(item.ids) for item in items) + spare <= model.context_length
-
-
-def _put(text: str) -> Callable[[Fact], Fact]:
-    return lambda fact: fact.model_copy(update={"prompt": filled(text, fact.prompt)})

@@ -1,8 +1,9 @@
 """Base of searched prompts: searched on some facts, measured on others."""
 
+import random
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -14,11 +15,25 @@ from auditor.core.messages import message
 from auditor.core.records import Record, Row, strongest
 from auditor.data.folds import Fold, SplitBy, folds
 from auditor.models.causal_lm.model import CausalLM
-from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.language.evaluator import Asking, TextEvaluator
 from auditor.statistics.effect import effect_note
 
 _SUBJECTS = 10
 """Subjects that the estimate of the cost takes a search for each entity to have."""
+
+
+Pairs = Sequence[tuple[str, str]]
+"""Prompts with their true answers."""
+
+
+class Use(NamedTuple):
+    """A prompt that was found, and whom it is tried on."""
+
+    found: Record
+    part: int
+    """Number of the part that it was found for."""
+    only: Collection[str]
+    """Ids of the facts that are asked."""
 
 
 class CrossFittedParameters(Parameters):
@@ -64,7 +79,7 @@ class CrossFittedSearch(Attack[P, CausalLM]):
     def search_part(
         self,
         model: CausalLM,
-        pairs: Sequence[Sequence[tuple[str, str]]],
+        pairs: Sequence[Pairs],
         context: AttackContext,
     ) -> Record:
         """Search one prompt for each part on one arm.
@@ -81,29 +96,15 @@ class CrossFittedSearch(Attack[P, CausalLM]):
 
     @abstractmethod
     def evaluated(
-        self,
-        model: CausalLM,
-        evaluator: TextEvaluator,
-        found: Record,
-        part: int,
-        only: Collection[str],
-    ) -> tuple[Row, ...]:
-        """Ask forget facts under the prompt that was found for one part."""
-
-    def evaluated_together(
-        self,
-        model: CausalLM,
-        evaluator: TextEvaluator,
-        uses: Sequence[tuple[Record, int, Collection[str]]],
+        self, model: CausalLM, evaluator: TextEvaluator, uses: Sequence[Use]
     ) -> list[tuple[Row, ...]]:
-        """Ask forget facts under several prompts, by default one after another.
+        """Ask forget facts under prompts that were found, each use its rows.
 
         Args:
             model: The model that is asked.
             evaluator: What asks it.
-            uses: What was found, the part that it was found for, and the facts that are asked.
+            uses: Prompts and the facts that are asked under them.
         """
-        return [self.evaluated(model, evaluator, *use) for use in uses]
 
     @abstractmethod
     def search_tokens(self) -> int:
@@ -172,11 +173,11 @@ class CrossFittedSearch(Attack[P, CausalLM]):
         plain = evaluator.evaluate(model, ("forget",))
         findings = self.comparable(model, context.pool)
         uses = [
-            (finding.record, index, {f.id for f in part.asked})
+            Use(finding.record, index, {f.id for f in part.asked})
             for finding in findings
             for index, part in enumerate(parts)
         ]
-        found = iter(self.evaluated_together(model, evaluator, uses))
+        found = iter(self.evaluated(model, evaluator, uses))
         readings = {
             finding.arm: [row for _ in parts for row in next(found)] for finding in findings
         }
@@ -185,8 +186,8 @@ class CrossFittedSearch(Attack[P, CausalLM]):
             raise MeasurementError("the pool lacks what was searched on the measured arm")
         primary = next(iter(evaluator.metrics))
         alone = evaluator.with_metrics([primary])
-        given = [(own.record, index, {f.id for f in p.given}) for index, p in enumerate(parts)]
-        taught = [row for rows in self.evaluated_together(model, alone, given) for row in rows]
+        given = [Use(own.record, index, {f.id for f in p.given}) for index, p in enumerate(parts)]
+        taught = [row for rows in self.evaluated(model, alone, given) for row in rows]
         before = {row.fact: row.k for row in plain if row.metric == primary}
         notes = {
             "metric": primary,
@@ -231,6 +232,32 @@ class CrossFittedSearch(Attack[P, CausalLM]):
             before = message("loss_before_search", loss=loss["before"])
             figures.append(SideFigure("final_search_loss", arm, loss["after"], remarks=(before,)))
         return tuple(figures)
+
+
+class WrittenSearch(CrossFittedSearch[P]):
+    """Search whose prompts are text: all are asked at once."""
+
+    @abstractmethod
+    def written(self, found: Record, part: int) -> Callable[[Fact], Fact]:
+        """Return how a fact is asked with the text found for a part."""
+
+    def evaluated(
+        self, model: CausalLM, evaluator: TextEvaluator, uses: Sequence[Use]
+    ) -> list[tuple[Row, ...]]:
+        """Ask the facts with all texts at once."""
+        askings = [Asking(self.written(use.found, use.part), use.only) for use in uses]
+        return evaluator.evaluate_wordings(model, "forget", askings)
+
+
+def drawn_pairs(pairs: Pairs, most: int, seed: int) -> Pairs:
+    """Return the prompts of one search, at most so many.
+
+    They are drawn by the seed, and stay in their order.
+    """
+    if len(pairs) <= most:
+        return pairs
+    rng = random.Random(seed)  # noqa: S311 - a reproducible draw
+    return [pairs[i] for i in sorted(rng.sample(range(len(pairs)), most))]
 
 
 def _mean(values: Iterable[float]) -> float:

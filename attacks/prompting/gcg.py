@@ -1,25 +1,23 @@
 """Universal suffixes, searched token by token."""
 
-import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from attacks.prompting.coordinate_search import GCGParameters, search_suffix
-from attacks.prompting.cross_fitted import CrossFittedSearch
+from attacks.prompting.cross_fitted import Pairs, WrittenSearch, drawn_pairs
 from attacks.prompting.suffix_text import allowed_tokens
 from auditor.attack import AttackContext, Preset, attack
 from auditor.core.facts import Fact
-from auditor.core.records import Record, Row
+from auditor.core.records import Record
 from auditor.models.causal_lm.model import CausalLM
-from auditor.models.language.evaluator import Asking, TextEvaluator
 
 _TAIL = 6
 """Tokens of separator and answer that the estimate of the cost takes a fact to have."""
 
 
 @attack("prompting/gcg")
-class GCG(CrossFittedSearch[GCGParameters]):
+class GCG(WrittenSearch[GCGParameters]):
     """Greedy coordinate gradient search for a suffix."""
 
     summary = (
@@ -78,7 +76,7 @@ class GCG(CrossFittedSearch[GCGParameters]):
     def search_part(
         self,
         model: CausalLM,
-        pairs: Sequence[Sequence[tuple[str, str]]],
+        pairs: Sequence[Pairs],
         context: AttackContext,
     ) -> Record:
         """Search a suffix for each part.
@@ -96,7 +94,7 @@ class GCG(CrossFittedSearch[GCGParameters]):
             def report(step: str, number: int = index + 1) -> None:
                 context.progress(f"suffix {number} of {len(pairs)}, {step}")
 
-            drawn = self._drawn(part, context.seed)
+            drawn = drawn_pairs(part, self.parameters.prompts, context.seed)
             seed = context.seed * len(pairs) + index
             found.append(search_suffix(model, drawn, allowed, self.parameters, seed, report))
         notes = {
@@ -108,36 +106,7 @@ class GCG(CrossFittedSearch[GCGParameters]):
         curves = {f"losses_{i}": np.array(each.losses) for i, each in enumerate(found)}
         return Record(notes=notes, arrays=curves)
 
-    def _drawn(self, pairs: Sequence[tuple[str, str]], seed: int) -> Sequence[tuple[str, str]]:
-        """The prompts of one search, in their order."""
-        if len(pairs) <= self.parameters.prompts:
-            return pairs
-        rng = random.Random(seed)  # noqa: S311 - a reproducible draw
-        return [pairs[i] for i in sorted(rng.sample(range(len(pairs)), self.parameters.prompts))]
-
-    def evaluated(
-        self,
-        model: CausalLM,
-        evaluator: TextEvaluator,
-        found: Record,
-        part: int,
-        only: Collection[str],
-    ) -> tuple[Row, ...]:
-        """Ask the facts with the suffix after their prompts."""
-        return self.evaluated_together(model, evaluator, [(found, part, only)])[0]
-
-    def evaluated_together(
-        self,
-        model: CausalLM,
-        evaluator: TextEvaluator,
-        uses: Sequence[tuple[Record, int, Collection[str]]],
-    ) -> list[tuple[Row, ...]]:
-        """Ask the facts with all suffixes at once."""
-        askings = [
-            Asking(_suffixed(found.notes["suffixes"][part]), only) for found, part, only in uses
-        ]
-        return evaluator.evaluate_wordings(model, "forget", askings)
-
-
-def _suffixed(suffix: str) -> Callable[[Fact], Fact]:
-    return lambda fact: fact.model_copy(update={"prompt": fact.prompt + suffix})
+    def written(self, found: Record, part: int) -> Callable[[Fact], Fact]:
+        """Return a wording with the suffix after the prompt."""
+        suffix = found.notes["suffixes"][part]
+        return lambda fact: fact.model_copy(update={"prompt": fact.prompt + suffix})

@@ -1,13 +1,13 @@
 """Trained vectors in the place of words."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from attacks.prompting.cross_fitted import CrossFittedParameters, CrossFittedSearch
+from attacks.prompting.cross_fitted import CrossFittedParameters, CrossFittedSearch, Pairs, Use
 from attacks.prompting.soft_prompted import Place, reserved_text, soft_prompted
 from auditor.attack import AttackContext, Preset, attack
 from auditor.core.errors import UnavailableError
@@ -139,7 +139,7 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
     def search_part(
         self,
         model: CausalLM,
-        pairs: Sequence[Sequence[tuple[str, str]]],
+        pairs: Sequence[Pairs],
         context: AttackContext,
     ) -> Record:
         """Train vectors for each part.
@@ -165,21 +165,19 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
         return Record(notes=notes, arrays={"vectors": vectors})
 
     def evaluated(
-        self,
-        model: CausalLM,
-        evaluator: TextEvaluator,
-        found: Record,
-        part: int,
-        only: Collection[str],
-    ) -> tuple[Row, ...]:
-        """Ask the facts with the vectors in their prompts."""
-        vectors = torch.from_numpy(found.arrays["vectors"][part])
-        with soft_prompted(model, vectors, self.parameters.place) as prompted:
-            wording = self.wording(evaluator.sets.forget)
-            return evaluator.evaluate(prompted, ("forget",), wording, only=only)
+        self, model: CausalLM, evaluator: TextEvaluator, uses: Sequence[Use]
+    ) -> list[tuple[Row, ...]]:
+        """Ask the facts with the vectors in their prompts, one after another."""
+        wording = self.wording(evaluator.sets.forget)
+        rows = []
+        for use in uses:
+            vectors = torch.from_numpy(use.found.arrays["vectors"][use.part])
+            with soft_prompted(model, vectors, self.parameters.place) as prompted:
+                rows.append(evaluator.evaluate(prompted, ("forget",), wording, only=use.only))
+        return rows
 
     def _train(
-        self, model: CausalLM, pairs: Sequence[tuple[str, str]], width: int, seed: int
+        self, model: CausalLM, pairs: Pairs, width: int, seed: int
     ) -> tuple[torch.Tensor, float, float]:
         """Train vectors [width, hidden size] on the CPU.
 
@@ -237,7 +235,7 @@ def _check_named(facts: Sequence[Fact]) -> None:
         )
 
 
-def _search_loss(model: CausalLM, pairs: Sequence[tuple[str, str]]) -> float:
+def _search_loss(model: CausalLM, pairs: Pairs) -> float:
     """Mean over the prompts of the loss per answer token, in nats."""
     scores = model.score(pairs)
     return -sum(score.mean_log_probability for score in scores) / len(scores)

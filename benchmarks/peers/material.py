@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from auditor.cli.progress import chosen_progress
 from auditor.core.facts import Fact, SetName
 from auditor.data.readers import read_facts
 from auditor.data.source import DataSource
 from auditor.testbeds.people import world as worlds
+from benchmarks.random_llama import random_llama
 
-WIDTH, LAYERS, CONTEXT = 512, 6, 512
+WIDTH, LAYERS = 512, 6
 RETRAINED = ("retrained-0", "retrained-1")
 ARMS = ("unlearned", "original", *RETRAINED)
 SETS: tuple[SetName, ...] = ("forget", "retain", "holdout")
@@ -89,21 +89,8 @@ def lives(facts: Sequence[Fact]) -> list[str]:
 
 def _wide(seed: int, rows: int) -> PreTrainedModel:
     """A Llama of random weights, of which only time is measured."""
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=rows,
-        hidden_size=WIDTH,
-        intermediate_size=4 * WIDTH,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=8,
-        num_key_value_heads=8,
-        max_position_embeddings=CONTEXT,
-        tie_word_embeddings=True,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=0,
-    )
-    return LlamaForCausalLM(config)
+    names = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    return random_llama(rows, WIDTH, LAYERS, heads=8, seed=seed, **names)
 
 
 def _write(model: PreTrainedModel, tokenizer: Path, folder: Path) -> None:

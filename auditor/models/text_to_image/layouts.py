@@ -6,7 +6,7 @@ joined to the denoiser's text, and how a deployer's pipeline calls the denoiser 
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,21 @@ _FLUX_SIZE = 128
 """Side of the latents that Flux draws unasked, as its pipeline has it."""
 _FLUX_PATCH = 2
 """Latents along each side of a patch that Flux takes as one."""
+
+
+class Given(NamedTuple):
+    """What a denoiser is given in one step."""
+
+    sample: Tensor
+    """Noisy input, [n, channels, height, width]."""
+    time: Tensor
+    """What it is told of the noise in it, a timestep or [n] of them."""
+    text: Text
+    """n encoded prompts."""
+    size: tuple[int, int]
+    """Height and width of the whole image in pixels."""
+    guidance: float
+    """Weight of guidance, for denoisers that are told it."""
 
 
 class Layout(ABC):
@@ -83,24 +98,12 @@ class Layout(ABC):
         return empty
 
     @abstractmethod
-    def run(
-        self,
-        network: Any,
-        sample: Tensor,
-        time: Tensor,
-        text: Text,
-        size: tuple[int, int],
-        guidance: float,
-    ) -> Tensor:
+    def run(self, network: Any, given: Given) -> Tensor:
         """Return the denoiser's output, [n, channels, height, width].
 
         Args:
             network: the denoiser, or a copy that was changed.
-            sample: noisy input, [n, channels, height, width].
-            time: what it is told of the noise in it, a timestep or [n] of them.
-            text: n encoded prompts.
-            size: height and width of the whole image in pixels.
-            guidance: weight of guidance, for denoisers that are told it.
+            given: what it is given.
         """
 
     def set_timesteps(self, schedule: Any, steps: int, positions: int, device: Any) -> None:
@@ -142,21 +145,13 @@ class UNetLayout(Layout):
         zeros = index.get("force_zeros_for_empty_prompt", True)
         return empty.zeros() if zeros and empty.pooled is not None else empty
 
-    def run(
-        self,
-        network: Any,
-        sample: Tensor,
-        time: Tensor,
-        text: Text,
-        size: tuple[int, int],
-        guidance: float,
-    ) -> Tensor:
+    def run(self, network: Any, given: Given) -> Tensor:
         """Run a UNet, which is told of no guidance."""
         output: Tensor = network(
-            sample,
-            time,
-            encoder_hidden_states=text.hidden,
-            added_cond_kwargs=text.added(*size),
+            given.sample,
+            given.time,
+            encoder_hidden_states=given.text.hidden,
+            added_cond_kwargs=given.text.added(*given.size),
             return_dict=False,
         )[0]
         return output
@@ -217,21 +212,13 @@ class StableDiffusion3Layout(_FlowLayout):
         pooled = [clip.text_embeds.to(others) for clip in clips]
         return Text(torch.cat([padded, words.to(padded)], dim=1), torch.cat(pooled, dim=-1))
 
-    def run(
-        self,
-        network: Any,
-        sample: Tensor,
-        time: Tensor,
-        text: Text,
-        size: tuple[int, int],
-        guidance: float,
-    ) -> Tensor:
+    def run(self, network: Any, given: Given) -> Tensor:
         """Run the transformer, which is told of no guidance."""
         output: Tensor = network(
-            hidden_states=sample,
-            timestep=time.expand(len(sample)),
-            encoder_hidden_states=text.hidden,
-            pooled_projections=text.pooled,
+            hidden_states=given.sample,
+            timestep=given.time.expand(len(given.sample)),
+            encoder_hidden_states=given.text.hidden,
+            pooled_projections=given.text.pooled,
             return_dict=False,
         )[0]
         return output
@@ -269,16 +256,9 @@ class FluxLayout(_FlowLayout):
         clip, t5 = outputs
         return Text(t5.last_hidden_state, clip.pooler_output)
 
-    def run(
-        self,
-        network: Any,
-        sample: Tensor,
-        time: Tensor,
-        text: Text,
-        size: tuple[int, int],
-        guidance: float,
-    ) -> Tensor:
+    def run(self, network: Any, given: Given) -> Tensor:
         """Run the transformer on packed latents."""
+        sample, text = given.sample, given.text
         rows, columns = (side // _FLUX_PATCH for side in sample.shape[-2:])
         packed = functional.pixel_unshuffle(sample, _FLUX_PATCH).flatten(2).transpose(1, 2)
         places = torch.zeros(rows, columns, 3).to(sample)
@@ -286,10 +266,12 @@ class FluxLayout(_FlowLayout):
         places[..., 2] += torch.arange(columns).to(sample)
         told = None
         if self.embeds_guidance:
-            told = torch.full((len(sample),), guidance, dtype=torch.float32, device=sample.device)
+            told = torch.full(
+                (len(sample),), given.guidance, dtype=torch.float32, device=sample.device
+            )
         output: Tensor = network(
             hidden_states=packed,
-            timestep=time.expand(len(sample)).to(sample.dtype) / _TIME_UNITS,
+            timestep=given.time.expand(len(sample)).to(sample.dtype) / _TIME_UNITS,
             guidance=told,
             pooled_projections=text.pooled,
             encoder_hidden_states=text.hidden,

@@ -21,7 +21,7 @@ from auditor.models.text_to_image.checks import hashed_pipeline, image_device
 from auditor.models.text_to_image.denoising import denoise, first_noise, guided
 from auditor.models.text_to_image.forward_process import ForwardProcess, process_of
 from auditor.models.text_to_image.latent_space import LatentSpace
-from auditor.models.text_to_image.layouts import Denoiser
+from auditor.models.text_to_image.layouts import Denoiser, Given
 from auditor.models.text_to_image.parts import Parts, load_parts, preserve_parts, write_pipeline
 from auditor.models.text_to_image.replacement_files import find_replacement
 from auditor.models.text_to_image.replacements import apply
@@ -299,4 +299,5 @@ class TextToImage(AuditedModel):
         self.meter.forward_tokens += len(sample) * (3 if torch.is_grad_enabled() else 1)
         height, width = (side * self._space().factor for side in sample.shape[-2:])
         guidance = self.spec.drawing.guidance
-        return self.parts.layout.run(self.denoiser, sample, time, text, (height, width), guidance)
+        given = Given(sample, time, text, (height, width), guidance)
+        return self.parts.layout.run(self.denoiser, given)

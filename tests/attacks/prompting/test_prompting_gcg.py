@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny_models import ARCHITECTURES, open_directory
 
-from attacks.prompting.cross_fitted import CrossFittedSearch
+from attacks.prompting.cross_fitted import CrossFittedSearch, drawn_pairs
 from attacks.prompting.gcg import GCG, GCGParameters
 from attacks.prompting.soft_prompt import SoftPrompt, SoftPromptParameters
 from auditor.attack import AttackContext
@@ -141,11 +141,11 @@ def test_k_is_the_strongest_of_the_pool_and_the_plain_prompt(subjects, tmp_path)
 def test_no_more_prompts_are_searched_with_than_asked_for(subjects):
     pairs = [[(f"prompt {i}", f"answer {i}") for i in range(20)]]
     few = GCG(GCGParameters(**SMALL, prompts=5))
-    drawn = few._drawn(pairs[0], 0)
+    drawn = drawn_pairs(pairs[0], 5, 0)
     assert len(drawn) == 5
     assert drawn == sorted(drawn, key=pairs[0].index)
-    assert drawn == few._drawn(pairs[0], 0) != few._drawn(pairs[0], 1)
-    assert GCG(GCGParameters(**SMALL))._drawn(pairs[0], 0) == pairs[0]
+    assert drawn == drawn_pairs(pairs[0], 5, 0) != drawn_pairs(pairs[0], 5, 1)
+    assert drawn_pairs(pairs[0], 96, 0) == pairs[0]
     context = AttackContext(evaluator(), 0, Path("unused"), progress=(steps := []).append)
     assert few.search_part(subjects["llama"], pairs, context).notes["evaluated"] == [18]
     assert steps == [f"suffix 1 of 1, step {step} of 3" for step in (1, 2, 3)]
