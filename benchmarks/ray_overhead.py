@@ -20,9 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from auditor.attack import Attack, AttackContext, Parameters, attack
 from auditor.core.progress import SilentProgress
-from auditor.core.records import Record
 from auditor.engine.audit import run_audit
 from auditor.engine.executors.base import Executor, LabelledJob
 from auditor.engine.executors.local import LocalExecutor
@@ -30,41 +28,12 @@ from auditor.engine.executors.ray import RayExecutor
 from auditor.engine.job import Job
 from auditor.engine.plan_checks import check_plan
 from auditor.engine.preparation import Prepared, prepare
-from auditor.models.model import AuditedModel
 from auditor.store.base import EvidenceStore
 from auditor.store.folder_store import FolderStore
 from auditor.testbeds import catalogue
+from benchmarks.empty_jobs import Finished, Loaded
 
 SAMPLES = 8
-
-
-@attack("benchmark/empty")
-class Empty(Attack[Parameters]):
-    """Measures nothing."""
-
-    summary = "Measures nothing."
-
-    def measure(self, model: AuditedModel, context: AttackContext) -> Record:
-        """Measure nothing."""
-        return Record()
-
-
-class Loaded(FolderStore):
-    """Store whose class is defined here, so that workers know the attack of this module."""
-
-
-class Finished(Loaded):
-    """Store that holds no job for whoever asks, and every job for the workers it is sent to."""
-
-    sent = False
-
-    def has(self, key: str) -> bool:
-        """Whether it was sent."""
-        return self.sent
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Send it as one that holds every job."""
-        return {**self.__dict__, "sent": True}
 
 
 def plan(store: EvidenceStore, attacks: list[dict[str, Any]], seeds: int) -> Prepared:

@@ -4,14 +4,14 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from auditor.attack import AnyAttack
 from auditor.core.errors import AuditorError
 from auditor.core.hashing import digest
 from auditor.engine.capacity import need, workload
 from auditor.engine.expansion import instantiate
-from auditor.engine.job import Stage
+from auditor.engine.job import Job, Stage
 from auditor.engine.machine import Machine
 from auditor.engine.preparation import Prepared
 from auditor.models.kind import Workload
@@ -23,14 +23,24 @@ _MOST = 5_000
 """Finished jobs that are read at most."""
 
 
-class _Finished(NamedTuple):
-    """A finished job, and the ratio of its time to the expected."""
+class Timed(NamedTuple):
+    """What a job asked, by which it is compared with others."""
 
     attack: str
+    stage: Stage
     parameters: str
     """Digest of them."""
-    stage: Stage
-    ratio: float
+    metrics: tuple[str, ...]
+    model: str
+    """Digest of the model."""
+
+
+class _Finished(NamedTuple):
+    """A finished job, its time and the expected, in seconds."""
+
+    job: Timed
+    took: float
+    expected: float
 
 
 class Calibration:
@@ -41,31 +51,49 @@ class Calibration:
     """
 
     def __init__(self, finished: Sequence[_Finished] = ()) -> None:
-        self._ratios: dict[tuple[str, ...], list[float]] = defaultdict(list)
-        of_attacks: dict[str, list[float]] = defaultdict(list)
+        alike: dict[tuple[object, ...], list[_Finished]] = defaultdict(list)
+        of_attacks: dict[str, list[_Finished]] = defaultdict(list)
         for one in finished:
-            for place in ((one.attack, one.stage, one.parameters), (one.attack, one.stage)):
-                self._ratios[place].append(one.ratio)
-            of_attacks[one.attack].append(one.ratio)
-        self._usual = [statistics.median(ratios) for ratios in of_attacks.values()]
+            for place in _places(one.job):
+                alike[place].append(one)
+            of_attacks[one.job.attack].append(one)
+        self._ratios = {place: _ratio(jobs) for place, jobs in alike.items()}
+        usual = [_ratio(jobs) for jobs in of_attacks.values()]
+        self._usual = statistics.median(usual) if usual else 1.0
         self.jobs = len(finished)
         """Number of finished jobs that it rests on."""
 
-    def ratio(self, attack: AnyAttack, stage: Stage) -> float:
+    def ratio(self, job: Timed) -> float:
         """Return how many times as long as expected such a job takes.
 
-        It is the median of jobs at this level, or of this attack, or of all attacks.
+        It is that of the finished jobs that are most alike: of the same model, level and metrics,
+        of this level, of this attack, or the median of all attacks.
         """
-        searching = stage == "search"
-        asked = attack.search_parameters() if searching else _parameters(attack)
-        places = (attack.name, stage, digest(asked)), (attack.name, stage)
-        known = (self._ratios[place] for place in places if place in self._ratios)
-        found = next(known, self._usual)
-        return statistics.median(found) if found else 1.0
+        known = (self._ratios[place] for place in _places(job) if place in self._ratios)
+        return next(known, self._usual)
 
     def knows(self, attack: AnyAttack) -> bool:
         """Whether jobs of an attack are among the finished ones."""
         return (attack.name, "measure") in self._ratios
+
+
+def timed(job: Job) -> Timed:
+    """Return what a job asked."""
+    return Timed(job.attack, job.stage, digest(job.parameters), tuple(job.metrics), job.model)
+
+
+def _places(job: Timed) -> Iterator[tuple[object, ...]]:
+    """Yield what jobs must share with a job to be alike, the most alike first."""
+    level = job.attack, job.stage, job.parameters
+    yield *level, job.metrics, job.model
+    yield *level, job.metrics
+    yield level
+    yield job.attack, job.stage
+
+
+def _ratio(jobs: Sequence[_Finished]) -> float:
+    """The time of all to the expected of all."""
+    return sum(job.took for job in jobs) / sum(job.expected for job in jobs)
 
 
 def expected(attack: AnyAttack, seconds: float) -> float:
@@ -103,18 +131,20 @@ def _finished(
                 continue
             attack = instantiate(identity["attack"], identity["parameters"])
             asked = identity["facts"], tuple(identity["metrics"]), attack.name == AS_IS
+            facts, metrics, everything = asked
             if asked not in works:
-                facts, metrics, everything = asked
                 works[asked] = workload(
                     prepared, everything=everything, sets=store.facts(facts), metrics=metrics
                 )
             seconds = need(attack, shape, works[asked], machine).seconds
-            ratio = store.cost(key).seconds / max(expected(attack, seconds), 1e-9)
+            took = store.cost(key).seconds
         except (AuditorError, KeyError, TypeError):  # what cannot be read tells nothing of cost
             continue
-        yield _Finished(attack.name, digest(identity["parameters"]), identity["stage"], ratio)
-
-
-def _parameters(attack: AnyAttack) -> dict[str, Any]:
-    parameters: dict[str, Any] = attack.parameters.model_dump(mode="json")
-    return parameters
+        asking = Timed(
+            attack.name,
+            identity["stage"],
+            digest(identity["parameters"]),
+            metrics,
+            identity["model"],
+        )
+        yield _Finished(asking, took, max(expected(attack, seconds), 1e-9))

@@ -7,7 +7,7 @@ from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role
-from auditor.engine.calibration import Calibration, calibrate, expected
+from auditor.engine.calibration import Calibration, calibrate, expected, timed
 from auditor.engine.capacity import Capacity, capacity, jobs_of, shapes_of, workload
 from auditor.engine.expansion import Variant
 from auditor.engine.job import Job
@@ -80,7 +80,7 @@ def estimate(prepared: Prepared, store: EvidenceStore, machine: Machine) -> Esti
     }
     waiting = {
         variant.label: {
-            job.key: calibration.ratio(variant.attack, job.stage)
+            job.key: calibration.ratio(timed(job))
             * expected(variant.attack, needs.needs[variant.label][Arm(arm).model].seconds)
             for arm, job in jobs[variant.label]
             if not store.has(job.key)

@@ -55,6 +55,10 @@ class RougeLRecall(Metric["Transcript"]):
 
         return RougeScorer(["rougeL"], use_stemmer=True)
 
+    def prepare(self) -> None:
+        """Import rouge-score."""
+        self._scorer  # noqa: B018 - made once, kept
+
     def read(self, transcript: "Transcript") -> list[Score]:
         """Score each fact, with the generated answer.
 

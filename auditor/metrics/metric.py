@@ -51,6 +51,9 @@ class Metric(ABC, Generic[T]):
     packages: ClassVar[tuple[str, ...]] = ()
     """Import packages whose versions decide what it reads."""
 
+    def prepare(self) -> None:
+        """Import what reading takes, so that no job's time holds it."""
+
     @abstractmethod
     def read(self, transcript: T) -> list[Score]:
         """Score the facts of a transcript, in its order."""
