@@ -1,6 +1,7 @@
 """Every attack against every testbed subject: what is found where it is, and where nothing is.
 
     python -m benchmarks.attack_matrix [--world people] [--profile standard] [--only npo_gdr]
+        [--attack steering/suppression]
 
 Audits each subject of a world as the unlearned model, with the first two retrained models as the
 baseline; the third is held back and put on trial as an honest one. Prints Markdown:
@@ -9,7 +10,7 @@ kept in ``--store``, so that a second run only prints, and several processes can
 """
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from auditor.attack import PROFILES
@@ -22,6 +23,7 @@ from auditor.engine.audit import run_audit
 from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.plan import AuditPlan
 from auditor.engine.preparation import prepare
+from auditor.policy import AS_IS
 from auditor.store.base import EvidenceStore
 from auditor.store.folder_store import FolderStore
 from auditor.testbeds.people import world as worlds
@@ -40,11 +42,23 @@ def subjects(recipe: worlds.WorldRecipe) -> list[str]:
     return ["original", *recipe.retrained[BASELINES:], *recipe.methods]
 
 
-def audit(plan: AuditPlan, seeds: int, store: EvidenceStore) -> Certificate:
-    """Audit with so many seeds of the attacks that depend on one."""
+def audit(
+    plan: AuditPlan, seeds: int, store: EvidenceStore, attacks: Sequence[str] | None = None
+) -> Certificate:
+    """Audit with so many seeds of the attacks that depend on one.
+
+    Args:
+        plan: The plan.
+        seeds: Number of seeds.
+        store: Where evidence is kept.
+        attacks: Names of attacks to run, by default all of the plan.
+    """
     progress = chosen_progress(quiet=False)
     plan = plan.model_copy(update={"seeds": tuple(range(seeds))})
     prepared = prepare(plan, store, progress)
+    if attacks is not None:
+        run = {AS_IS, *attacks}
+        prepared = prepared.only([v for v in prepared.variants if v.attack.name in run])
     return build_certificate(run_audit(prepared, store, LocalExecutor(), progress), "")
 
 
@@ -137,6 +151,9 @@ def main() -> None:
     parser.add_argument("--profile", default="standard", choices=PROFILES)
     parser.add_argument("--seeds", type=int, default=1, help="of the attacks that depend on one")
     parser.add_argument("--only", action="append", help="these subjects")
+    parser.add_argument(
+        "--attack", action="append", help="these attacks alone, at the profile's levels"
+    )
     parser.add_argument("--store", type=Path, default=Path("audit-attack-matrix"))
     parser.add_argument("--details", action="store_true", help="all figures, not the overview")
     arguments = parser.parse_args()
@@ -146,7 +163,9 @@ def main() -> None:
     profile, seeds = arguments.profile, arguments.seeds
     baselines = world.recipe.retrained[:BASELINES]
     audits = {
-        subject: audit(world_plan(world, subject, baselines, profile), seeds, store)
+        subject: audit(
+            world_plan(world, subject, baselines, profile), seeds, store, arguments.attack
+        )
         for subject in chosen
     }
     print(f"\n### {world.recipe.name}, profile {profile}, {seeds} seed(s)\n")

@@ -21,9 +21,12 @@ from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.models.batching import run_batched
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.devices import input_device
+from auditor.models.language.output_head import logits_at
 
 Ids = list[int]
 
+_PART = 4096
+"""Embeddings that are taken at a time."""
 _CPU_BATCH = 1024
 """Tokens in a batch at most on a CPU, whose caches larger ones outgrow."""
 
@@ -118,7 +121,6 @@ class SharedPrefix:
             [length, vocabulary], float32, on the CPU.
         """
         with torch.no_grad():
-            table = self._embed(torch.arange(self._embed.weight.shape[0], device=self._device))
             own = self._embed(torch.tensor(suffix, device=self._device))
 
         def run(batch: list[int]) -> list[torch.Tensor]:
@@ -138,8 +140,10 @@ class SharedPrefix:
         mean = torch.stack(found).mean(0)
         if not torch.isfinite(mean).all():
             raise MeasurementError("the gradient of a suffix is not finite")
-        by_token: torch.Tensor = (mean @ table.float().T).cpu()
-        return by_token
+        every = torch.arange(len(self._embed.weight), device=self._device)
+        with torch.no_grad():
+            parts = [(mean @ self._embed(ids).float().T).cpu() for ids in every.split(_PART)]
+        return torch.cat(parts, 1)
 
     def _loss(self, rows: torch.Tensor, **inputs: Any) -> torch.Tensor:
         """Mean cross-entropy of each row's answer, [len(rows)], given suffix and tail."""
@@ -148,21 +152,20 @@ class SharedPrefix:
         tails = self._tail_mask[rows, :longest]
         mask = torch.cat([self._prefix_mask[rows], between, tails], 1)
         inputs[self._keyword] = self._selected(rows)
-        logits: torch.Tensor = self.model.network(
+        marked = [(b, t) for b, r in enumerate(rows.tolist()) for t in self.items[r].answer]
+        row, position = torch.tensor(marked).T
+        # a token of the tail is predicted at the place before it; the suffix ends before the tail
+        logits = logits_at(
+            self.model.network,
+            row[None],
+            position[None] + self.length - 1,
             **inputs,
             attention_mask=mask.to(self._device),
             position_ids=(self._first[rows] + torch.arange(self.length + longest)).to(self._device),
             use_cache=True,
-            logits_to_keep=longest + 1,
-        ).logits
-        marked = [(b, t) for b, r in enumerate(rows.tolist()) for t in self.items[r].answer]
-        row, position = torch.tensor(marked).T
-        targets = self._tails[rows][row, position].to(logits.device)
-        row = row.to(logits.device)
-        # with logits of the last suffix token first, place t predicts token t of the tail
-        each = cross_entropy(
-            logits[row, position.to(logits.device)].float(), targets, reduction="none"
-        )
+        )[0]
+        targets, row = self._tails[rows][row, position].to(logits.device), row.to(logits.device)
+        each = cross_entropy(logits.float(), targets, reduction="none")
         sums = torch.zeros(len(rows), device=logits.device).index_add(0, row, each)
         counts = torch.tensor([len(self.items[r].answer) for r in rows.tolist()])
         mean: torch.Tensor = sums / counts.to(logits.device)

@@ -1,5 +1,6 @@
 """Trained vectors in the place of words."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Self
 
@@ -19,6 +20,8 @@ from auditor.models.causal_lm.prompting import Encoded
 from auditor.models.devices import input_device
 from auditor.models.language.evaluator import TextEvaluator
 
+_PART = 4096
+"""Embeddings that are taken at a time."""
 _PAIR = 24
 """Tokens of prompt and answer that the estimate of the cost takes a fact to have."""
 
@@ -217,9 +220,12 @@ def _start(model: CausalLM, width: int, draws: torch.Generator) -> tuple[torch.T
     embedding = model.network.get_input_embeddings()
     rows = min(len(model.tokenizer), embedding.weight.shape[0])
     drawn = torch.randint(rows, (width,), generator=draws)
+    device = input_device(model.network)
     with torch.no_grad():
-        every = embedding(torch.arange(rows, device=input_device(model.network))).float()
-    return every[drawn].clone(), float(every.square().mean().sqrt())
+        parts = torch.arange(rows, device=device).split(_PART)
+        squares = sum(float(embedding(ids).float().square().sum()) for ids in parts)
+        vectors = embedding(drawn.to(device)).float()
+    return vectors.clone(), math.sqrt(squares / (rows * vectors.shape[1]))
 
 
 def _entities(facts: Sequence[Fact]) -> tuple[str, ...]:
