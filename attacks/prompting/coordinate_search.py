@@ -67,9 +67,9 @@ def search_suffix(
     """Search one suffix that makes the answers of all pairs likely.
 
     A step takes the gradient by the suffix's one-hot tokens, draws candidates that swap tokens for
-    some of steepest descent, tries them on some of the prompts and the best of them on all; what
-    lowers the loss over all prompts is kept. (The published search goes on from the best candidate
-    even if it is worse.)
+    some of steepest descent, tries them on some of the prompts and the best of them on all. The
+    next step goes on from the best of the step, even if it is worse than what was there
+    (arXiv 2307.15043); what is returned is the best of all steps.
 
     Args:
         model: The model whose loss counts; it stays as it is.
@@ -85,6 +85,7 @@ def search_suffix(
     """
     rng = random.Random(seed)  # noqa: S311 - a reproducible draw
     ids, items = starting_suffix(model, pairs, settings.suffix_length, allowed, rng)
+    found_best = ids
     prefix = SharedPrefix(model, items, settings.suffix_length)
     everything = range(len(items))
     losses = [float(prefix.losses([ids], everything).mean())]
@@ -111,17 +112,15 @@ def search_suffix(
             full = prefix.losses([drawn[i] for i in best], everything).mean(1).tolist()
         else:
             full = found[best].tolist()
-        better = [
-            (loss, drawn[i])
-            for loss, i in sorted(zip(full, best, strict=True))
-            if loss < losses[-1]
-        ]
-        kept = next((b for b in better if survives(model, pairs, items, b[1])), None)
-        stale = 0 if kept else stale + 1
-        if kept:
-            ids = kept[1]
-        losses.append(kept[0] if kept else losses[-1])
-    return Searched(ids, suffix_text(model.tokenizer, ids), tuple(losses), evaluated)
+        ranked = [(loss, drawn[i]) for loss, i in sorted(zip(full, best, strict=True))]
+        loss, ids = next(
+            (one for one in ranked if survives(model, pairs, items, one[1])), (losses[-1], ids)
+        )
+        stale = 0 if loss < losses[-1] else stale + 1
+        found_best = ids if loss < losses[-1] else found_best
+        losses.append(min(loss, losses[-1]))
+    text = suffix_text(model.tokenizer, found_best)
+    return Searched(found_best, text, tuple(losses), evaluated)
 
 
 def steepest(gradient: torch.Tensor, allowed: Ids, count: int) -> list[Ids]:

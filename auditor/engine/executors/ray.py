@@ -38,6 +38,7 @@ from auditor.engine.executors.base import (
     portable,
     waiting,
 )
+from auditor.engine.executors.canary import Canary, sing
 from auditor.engine.failure import RETRIES, Failure, FailureKind
 from auditor.engine.job import Job
 from auditor.engine.locations import Locations
@@ -233,17 +234,25 @@ class _Member:
         import torch
 
         torch.set_num_threads(threads)
+        self._canary = sing()
         self._said = ray.get_actor(said)
         self._label, self._spoken = "", 0.0
         here = ray.get_runtime_context().get_node_id()
         self._worker = Worker(models if here == node else Locations(), store, Ticker(self._say))
 
-    def ready(self) -> None:
-        """Return as soon as the worker runs."""
+    def ready(self) -> Canary:
+        """Return what this worker computes, as soon as it runs."""
+        return self._canary
 
-    def attempt(self, label: str, job: Job, patience: float) -> Answer:
-        """Run a job; a process that lost its accelerator ends."""
+    def attempt(self, label: str, job: Job, patience: float, like: Canary) -> Answer:
+        """Run a job; a process that lost its accelerator ends.
+
+        Ray may have started this worker again on another machine, so that what it computes is
+        compared for each job.
+        """
         self._label = label
+        if difference := self._canary.differences(like):
+            return Answer(error=AuditorError(_unlike(difference)))
         try:
             return self._worker.attempt(job, patience)
         except LostContextError:
@@ -292,6 +301,7 @@ class _Crew:
     ) -> None:
         self._agenda = Agenda(groups, advance)
         self._store, self._advance = store, advance
+        self._canary: Canary | None = None
         self._held: dict[ActorHandle, ModelKey] = {}
         self._busy: dict[ObjectRef, tuple[ActorHandle, LabelledJob | None]] = {}
 
@@ -310,7 +320,10 @@ class _Crew:
                 self._show(said)
             for reference in ready:
                 member, entry = self._busy.pop(reference)
-                self._heard(reference, entry)
+                if entry is None and not self._admitted(reference):
+                    continue
+                if entry is not None:
+                    self._heard(reference, entry)
                 idle.append(member)
             idle = [member for member in idle if not self._assigned(member)]
         return self._agenda.failures
@@ -331,10 +344,27 @@ class _Crew:
         label, job = turn.entry
         self._held[member] = model_key(job)
         self._advance(0, label)
-        self._busy[member.attempt.remote(label, job, turn.patience)] = member, turn.entry
+        asked = member.attempt.remote(label, job, turn.patience, self._canary)
+        self._busy[asked] = member, turn.entry
         return True
 
-    def _heard(self, reference: ObjectRef, entry: LabelledJob | None) -> None:
+    def _admitted(self, reference: ObjectRef) -> bool:
+        """Whether a worker that has started computes as the first one does.
+
+        Raises:
+            AuditorError: It could not start.
+        """
+        try:
+            canary: Canary = ray.get(reference)
+        except (RayActorError, RayTaskError, OutOfMemoryError) as error:
+            raise _not_started(error) from error
+        self._canary = self._canary or canary
+        difference = canary.differences(self._canary)
+        if difference:
+            self._advance(0, f"left out: {_unlike(difference)}")
+        return not difference
+
+    def _heard(self, reference: ObjectRef, entry: LabelledJob) -> None:
         """Take in what became of a job.
 
         Raises:
@@ -343,13 +373,9 @@ class _Crew:
         try:
             answer = ray.get(reference)
         except (RayActorError, OutOfMemoryError) as error:
-            if entry is None:
-                raise _not_started(error) from error
             answer = Answer(self._lost(entry, error))
         except RayTaskError as error:
             raise _not_started(error) from error
-        if entry is None:
-            return
         self._agenda.answered(entry, answer)
 
     def _lost(self, entry: LabelledJob, error: Exception) -> Failure | None:
@@ -362,6 +388,13 @@ class _Crew:
         reason = message("worker_lost", quoted=("error",), error=said)
         full = isinstance(error, OutOfMemoryError)
         return Failure(reason, FailureKind.OUT_OF_MEMORY if full else FailureKind.POISONED)
+
+
+def _unlike(difference: str) -> str:
+    return (
+        f"a worker of the cluster computes otherwise than the first one ({difference}), and "
+        "figures of unlike machines are not compared. Give the audit machines of one kind."
+    )
 
 
 def _not_started(error: Exception) -> AuditorError:

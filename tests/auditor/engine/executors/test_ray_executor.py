@@ -12,14 +12,15 @@ from watched_audits import Watching, evidence
 from auditor.core.errors import AuditorError, ModelDiffersError
 from auditor.core.progress import SilentProgress
 from auditor.engine.audit import run_audit
-from auditor.engine.executors.base import LabelledJob, executor_named
+from auditor.engine.executors.base import LabelledJob, executor_named, waiting
 from auditor.engine.locations import Locations
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'ray>=2.40'")
 
 import ray
+from ray.util.queue import Queue
 
-from auditor.engine.executors.ray import RayExecutor, _join, needs_of
+from auditor.engine.executors.ray import RayExecutor, _Crew, _join, _Member, needs_of
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,35 @@ def test_evidence_depends_on_no_cluster_and_on_no_worker_that_is_killed(
     again = Watching()
     run_audit(ready, store, RayExecutor(workers=2), again)
     assert again.lines == [], "what is there is not run again"
+
+
+def test_a_worker_that_computes_otherwise_does_no_job(cluster, prepared, undisturbed):
+    ready, store = prepared("unlike")
+    jobs = [
+        LabelledJob(variant.label, job)
+        for variant in ready.variants
+        for of_arm in ready.measurements(variant).values()
+        for job in of_arm
+    ]
+    said = Queue(actor_options={"num_cpus": 0, "name": "unlike"})
+    given = (ready.models, ray.get_runtime_context().get_node_id(), store, 1, "unlike")
+    like = ray.remote(_Member).remote(*given)
+    other_kernels = {"env_vars": {"ATEN_CPU_CAPABILITY": "default"}}
+    unlike = ray.remote(_Member).options(runtime_env=other_kernels).remote(*given)
+    canary = ray.get(like.ready.remote())
+    try:
+        answer = ray.get(unlike.attempt.remote("moved", jobs[0].job, 0.0, canary))
+        assert "computes otherwise" in str(answer.error)
+        assert evidence(store) == {}, "it was not measured"
+        lines = []
+        crew = _Crew(waiting(jobs, store), store, lambda n=1, note="": lines.append(note))
+        assert crew.work([like, unlike], said) == {}
+    finally:
+        for member in (like, unlike):
+            ray.kill(member)
+        said.shutdown(force=True)
+    assert sum("computes otherwise" in line for line in lines) == 1
+    assert evidence(store) == undisturbed
 
 
 @pytest.mark.nightly
