@@ -142,7 +142,7 @@ class SharedPrefix:
             raise MeasurementError("the gradient of a suffix is not finite")
         every = torch.arange(len(self._embed.weight), device=self._device)
         with torch.no_grad():
-            parts = [(mean @ self._embed(ids).float().T).cpu() for ids in every.split(_PART)]
+            parts = [(mean @ self._embed(ids).float().T).cpu() for ids in torch.split(every, _PART)]
         return torch.cat(parts, 1)
 
     def _loss(self, rows: torch.Tensor, **inputs: Any) -> torch.Tensor:

@@ -222,7 +222,7 @@ def _start(model: CausalLM, width: int, draws: torch.Generator) -> tuple[torch.T
     drawn = torch.randint(rows, (width,), generator=draws)
     device = input_device(model.network)
     with torch.no_grad():
-        parts = torch.arange(rows, device=device).split(_PART)
+        parts = torch.split(torch.arange(rows, device=device), _PART)
         squares = sum(float(embedding(ids).float().square().sum()) for ids in parts)
         vectors = embedding(drawn.to(device)).float()
     return vectors.clone(), math.sqrt(squares / (rows * vectors.shape[1]))

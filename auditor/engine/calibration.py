@@ -9,7 +9,7 @@ from typing import NamedTuple
 from auditor.attack import AnyAttack
 from auditor.core.errors import AuditorError
 from auditor.core.hashing import digest
-from auditor.engine.capacity import need, workload
+from auditor.engine.capacity import Seconds, need, workload
 from auditor.engine.expansion import instantiate
 from auditor.engine.job import Job, Stage
 from auditor.engine.machine import Machine
@@ -21,6 +21,10 @@ from auditor.store.base import EvidenceStore
 
 _MOST = 5_000
 """Finished jobs that are read at most."""
+_LEAST = 1e-9
+"""Seconds that are none."""
+_NONE = digest({})
+"""Digest of no parameters."""
 
 
 class Timed(NamedTuple):
@@ -36,15 +40,27 @@ class Timed(NamedTuple):
 
 
 class _Finished(NamedTuple):
-    """A finished job, its time and the expected, in seconds."""
+    """A finished job, the seconds that it took and those expected."""
 
     job: Timed
     took: float
-    expected: float
+    expected: Seconds
+
+
+class _Sum(NamedTuple):
+    """What finished jobs that are alike took and were expected to take."""
+
+    took: float
+    expected: Seconds
+
+    @property
+    def ratio(self) -> float:
+        """How many times as long as expected they took."""
+        return self.took / max(self.expected.all, _LEAST)
 
 
 class Calibration:
-    """Ratios of what jobs took to what was expected of them.
+    """What jobs took beside what was expected of them.
 
     Args:
         finished: Finished jobs of the models and of the device that an estimate is for.
@@ -57,24 +73,41 @@ class Calibration:
             for place in _places(one.job):
                 alike[place].append(one)
             of_attacks[one.job.attack].append(one)
-        self._ratios = {place: _ratio(jobs) for place, jobs in alike.items()}
-        usual = [_ratio(jobs) for jobs in of_attacks.values()]
+        self._sums = {place: _sum(jobs) for place, jobs in alike.items()}
+        usual = [_sum(jobs).ratio for jobs in of_attacks.values()]
         self._usual = statistics.median(usual) if usual else 1.0
         self.jobs = len(finished)
         """Number of finished jobs that it rests on."""
 
-    def ratio(self, job: Timed) -> float:
-        """Return how many times as long as expected such a job takes.
+    def seconds(self, job: Timed, expected: Seconds) -> float:
+        """Return the seconds that a job will take.
 
-        It is that of the finished jobs that are most alike: of the same model, level and metrics,
-        of this level, of this attack, or the median of all attacks.
+        The finished jobs that are most alike tell: those of the same model, level and metrics, of
+        this level, of this attack, or the median of all attacks. An evaluation takes as long as one
+        of the same model as it is; what they took beside is the attack's own, and does not grow
+        with the facts.
+
+        Args:
+            job: The job.
+            expected: What is expected of it.
         """
-        known = (self._ratios[place] for place in _places(job) if place in self._ratios)
-        return next(known, self._usual)
+        alike = self._alike(job)
+        if alike is None:
+            return self._usual * expected.all
+        plain = self._alike(job._replace(attack=AS_IS, stage="measure", parameters=_NONE))
+        if job.attack != AS_IS and plain is not None and alike.expected.own > _LEAST:
+            beside = alike.took - plain.ratio * alike.expected.asking
+            if beside > 0:
+                own = beside * expected.own / alike.expected.own
+                return plain.ratio * expected.asking + own
+        return alike.ratio * expected.all
+
+    def _alike(self, job: Timed) -> _Sum | None:
+        return next((self._sums[p] for p in _places(job) if p in self._sums), None)
 
     def knows(self, attack: AnyAttack) -> bool:
         """Whether jobs of an attack are among the finished ones."""
-        return (attack.name, "measure") in self._ratios
+        return (attack.name, "measure") in self._sums
 
 
 def timed(job: Job) -> Timed:
@@ -91,14 +124,15 @@ def _places(job: Timed) -> Iterator[tuple[object, ...]]:
     yield job.attack, job.stage
 
 
-def _ratio(jobs: Sequence[_Finished]) -> float:
-    """The time of all to the expected of all."""
-    return sum(job.took for job in jobs) / sum(job.expected for job in jobs)
+def _sum(jobs: Sequence[_Finished]) -> _Sum:
+    asking = sum(job.expected.asking for job in jobs)
+    own = sum(job.expected.own for job in jobs)
+    return _Sum(sum(job.took for job in jobs), Seconds(asking, own))
 
 
-def expected(attack: AnyAttack, seconds: float) -> float:
+def expected(attack: AnyAttack, seconds: Seconds) -> Seconds:
     """Return the seconds of one stage, given those of both."""
-    return seconds / 2 if attack.searches else seconds
+    return seconds.times(0.5) if attack.searches else seconds
 
 
 def calibrate(
@@ -147,4 +181,4 @@ def _finished(
             metrics,
             identity["model"],
         )
-        yield _Finished(asking, took, max(expected(attack, seconds), 1e-9))
+        yield _Finished(asking, took, expected(attack, seconds))

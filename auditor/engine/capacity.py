@@ -51,6 +51,24 @@ _ROOM = 1.1
 """Memory beside weights and batches that several accelerators need, as a share."""
 
 
+class Seconds(NamedTuple):
+    """Seconds of a job."""
+
+    asking: float
+    """Those of its evaluations, which grow with the facts."""
+    own: float
+    """Those of what the attack does beside: searching, training, copying."""
+
+    @property
+    def all(self) -> float:
+        """Seconds of both."""
+        return self.asking + self.own
+
+    def times(self, factor: float) -> "Seconds":
+        """So many times of both."""
+        return Seconds(self.asking * factor, self.own * factor)
+
+
 class Need(NamedTuple):
     """Need of one job."""
 
@@ -62,8 +80,8 @@ class Need(NamedTuple):
     """Bytes of main memory beside."""
     disk: int
     """Bytes that are written to disk, scratch files and what stays."""
-    seconds: float
-    """Seconds on the machine, by the sizes of what is computed alone."""
+    seconds: "Seconds"
+    """Time on the machine, by the sizes of what is computed alone."""
     only_read: bool = True
     """Whether weights are only read, so that a part of them may lie in main memory."""
     stored: int = 0
@@ -142,23 +160,23 @@ def _backward(shape: Shape) -> float:
 
 def _seconds(
     attack: AnyAttack, shape: Shape, work: Workload, machine: Machine, budget: int
-) -> float:
+) -> Seconds:
     """Seconds of one job: what is computed, launched, read and copied."""
     fixed = attack.forward_tokens(0)
     evaluations = (attack.forward_tokens(_SCALE) - fixed) / _SCALE
     asked = evaluations * work.tokens
-    computed = 2 * shape.active * work.uses * (asked + fixed) / machine.operations
-    passes = asked / budget + evaluations + fixed / _TRAINED_AT_ONCE
-    launches = passes * shape.layers * _KERNELS * machine.overhead
-    writes = work.steps * evaluations * (attack.metric is None)
+    token = 2 * shape.active * work.uses / machine.operations
+    launches = shape.layers * _KERNELS * machine.overhead
+    asking = asked * token + (asked / budget + evaluations) * launches
     step = shape.active * shape.itemsize / machine.bandwidth
-    written = writes * (step + shape.layers * _KERNELS * machine.overhead)
+    asking += work.steps * evaluations * (attack.metric is None) * (step + launches)
     own = attack.footprint
-    read = own.weights_read * shape.linear / machine.drawing
-    read += own.columns * shape.sides / 2 * machine.overhead
-    read += own.lent * 4 * shape.loaded / machine.bandwidth  # digests, changes and restoring
-    read += bool(own.copy) * shape.stored / machine.loading
-    return computed + launches + written + read
+    beside = fixed * token + fixed / _TRAINED_AT_ONCE * launches
+    beside += own.weights_read * shape.linear / machine.drawing
+    beside += own.columns * shape.sides / 2 * machine.overhead
+    beside += own.lent * 4 * shape.loaded / machine.bandwidth  # digests, changes and restoring
+    beside += bool(own.copy) * shape.stored / machine.loading
+    return Seconds(asking, beside)
 
 
 class Fit(NamedTuple):

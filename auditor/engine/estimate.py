@@ -80,8 +80,10 @@ def estimate(prepared: Prepared, store: EvidenceStore, machine: Machine) -> Esti
     }
     waiting = {
         variant.label: {
-            job.key: calibration.ratio(timed(job))
-            * expected(variant.attack, needs.needs[variant.label][Arm(arm).model].seconds)
+            job.key: calibration.seconds(
+                timed(job),
+                expected(variant.attack, needs.needs[variant.label][Arm(arm).model].seconds),
+            )
             for arm, job in jobs[variant.label]
             if not store.has(job.key)
         }

@@ -8,6 +8,7 @@ import torch
 from auditor.attack import Attack, Parameters, Requirements
 from auditor.cli.main import run
 from auditor.core.progress import SilentProgress
+from auditor.core.records import Record
 from auditor.engine.environment import device_of
 from auditor.engine.executors.canary import Canary
 from auditor.engine.machine import free_memory as free_of_machine
@@ -37,6 +38,9 @@ class OnCards(Attack[Parameters]):
 
     requires = Requirements(gpu=True)
     packages = ()
+
+    def measure(self, model, context):
+        return Record()
 
 
 def test_the_device_of_a_model_is_the_card_that_it_is_put_on(two_cards):
