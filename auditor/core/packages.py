@@ -9,9 +9,15 @@ NOT_INSTALLED = "not installed"
 def installed_version(distribution: str) -> str:
     """Return the version of a distribution, or that it is not installed."""
     try:
-        return version(distribution)
+        return _version(distribution)
     except PackageNotFoundError:
         return NOT_INSTALLED
+
+
+@cache
+def _version(distribution: str) -> str:
+    """The version of a distribution; one that is missing may be installed later."""
+    return version(distribution)
 
 
 @cache

@@ -5,6 +5,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -275,7 +276,7 @@ class SealedJobs(ABC):
         try:
             content = self._facts(key)
             if hashlib.sha256(content).hexdigest() == key:
-                return FactSets.model_validate(parse_json(content))
+                return _parsed(content)
         except FileNotFoundError as error:
             raise EvidenceChangedError(f"the facts {key} are not in {self.name}.") from error
         except (UnfitFileError, ValueError) as error:
@@ -313,6 +314,12 @@ def seal_files(
     seal = {file.name: digest_file(file) for file in sorted(folder.iterdir())}
     (folder / COST).write_text(json.dumps(cost.__dict__), encoding="utf-8")
     (folder / SEAL).write_bytes(canonical_json(seal))
+
+
+@lru_cache(maxsize=4)
+def _parsed(content: bytes) -> FactSets:
+    """Read facts; the jobs of an audit share them."""
+    return FactSets.model_validate(parse_json(content))
 
 
 def _why(error: Exception) -> str:
