@@ -117,6 +117,27 @@ def test_a_fact_that_was_not_measured_is_absent_and_not_0(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["gone", "changed", "other"])
+def test_each_prompt_is_shown_as_it_was_read(tmp_path):
+    view = view_of(MeasuredAudit(tmp_path, read=lambda own: f"<s>{own.prompt.upper()}</s>"))
+    found = read(view, "answers-forget-0-0")
+    assert found["read"][1] == "<s>WHERE WAS PERSON 1 OF FORGET BORN?</s>"
+    assert not any(found["rebuilt"])
+
+
+def test_where_one_prompt_was_kept_the_others_are_put_together_and_it_is_said(tmp_path):
+    audit = MeasuredAudit(tmp_path)
+    found = read(view_of(audit), "answers-forget-0-0")
+    assert found["read"] == [framed(own) for own in audit.sets.forget]
+    assert found["rebuilt"] == [False] + [True] * (FACTS - 1)
+    assert read(view_of(audit), "answers-retain-0-0")["read"] == [None] * 4
+
+
+def test_what_was_kept_of_prompts_is_only_shown_whole(tmp_path):
+    audit = MeasuredAudit(tmp_path, read=framed)
+    (audit.store.root / "inputs" / f"{audit.read}.json").write_text("{}")
+    assert all(read(view_of(audit), "answers-forget-0-0")["rebuilt"][1:])
+
+
 def test_evidence_that_is_gone_or_changed_is_absent_and_named(tmp_path, how):
     audit = MeasuredAudit(tmp_path)
     key = audit.jobs[ATTACKS[1]]["unlearned"][0]
