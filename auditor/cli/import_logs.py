@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from auditor.cli.completion import among, log_layouts
 from auditor.cli.console import OUT, foreign, worded
 from auditor.cli.options import json_option
 
@@ -12,7 +13,7 @@ _LOG = click.Path(path_type=Path)
 
 
 @click.command("import")
-@click.argument("layout", metavar="LAYOUT")
+@click.argument("layout", metavar="LAYOUT", shell_complete=among(log_layouts))
 @click.option("--unlearned", type=_LOG, required=True, help="Log of the model that should forget.")
 @click.option("--original", type=_LOG, required=True, help="Log of the model before unlearning.")
 @click.option(
