@@ -18,6 +18,7 @@ from measured_audit import (
     OTHER,
     PRIMARY,
     MeasuredAudit,
+    framed,
     level,
 )
 from served_folder import serving
