@@ -100,6 +100,7 @@ def show(name: str, as_json: bool) -> None:
     for preset in entry["presets"]:
         line = f"  {preset['name']}: from profile {preset['profile']}, {preset['role']}"
         OUT.print(escape(line), highlight=False)
+    next_step(f"name it in a plan (`attacks: [{{attack: {described.name}}}]`)")
 
 
 @command.command("document")
@@ -122,6 +123,7 @@ def document(out: Path) -> None:
     except OSError as error:
         raise AuditorError(f"the pages cannot be written to {out}: {error.strerror}.") from error
     OUT.print(f"{len(written)} pages in {out}")
+    next_step(f"read {out / 'index.md'}")
 
 
 def _summary(name: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from auditor.cli.completion import among, log_layouts
-from auditor.cli.console import OUT, foreign, worded
+from auditor.cli.console import OUT, foreign, next_step, worded
 from auditor.cli.options import json_option
 
 _LOG = click.Path(path_type=Path)
@@ -94,4 +94,4 @@ def command(
         OUT.print("[yellow]warning[/]: ", worded(message), sep="")
     if found.hazardous:
         OUT.print("the items are hazardous: none is shown, and every certificate is redacted")
-    OUT.print(f"next: auditor certify {found.folder} --policy logs")
+    next_step(f"auditor certify {found.folder} --policy logs")

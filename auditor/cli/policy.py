@@ -39,6 +39,7 @@ def show_policy(name: str) -> None:
     if name not in texts:
         load_policy(name)  # says what there is
     click.echo(texts[name], nl=False)
+    next_step(f"auditor policy show {name} > own.yaml; auditor policy check own.yaml", beside=True)
 
 
 @command.command("check")

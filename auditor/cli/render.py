@@ -123,6 +123,7 @@ def _print_forms(as_json: bool) -> None:
             markup=False,
             highlight=False,
         )
+    next_step("auditor render CERT --as FORM")
 
 
 def _read(

@@ -55,6 +55,7 @@ def list_worlds(as_json: bool) -> None:
     if worlds.DRAWING not in {world.recipe.name for world in found}:
         hint = f"{worlds.DRAWING}: pip install 'unlearning-auditor[{worlds.ITS_EXTRA}]'"
         OUT.print(hint, markup=False, highlight=False)
+    next_step("auditor demo --world NAME; auditor testbed build NAME")
 
 
 @command.command("build")
