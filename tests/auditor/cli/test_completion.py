@@ -22,7 +22,7 @@ shift
 COMP_WORDS=("$@")
 COMP_CWORD=$(($# - 1))
 COMPREPLY=()
-compopt() { echo "compopt $*"; }
+compopt() { echo compopt "$@"; }
 _auditor_completion auditor "${COMP_WORDS[COMP_CWORD]}" ""
 printf '%s\n' "${COMPREPLY[@]-}"
 """
