@@ -102,10 +102,10 @@ def test_bash_completes_forms_and_attacks(shell):
         (["export", "--as", ""], {"csv", "parquet"}),
         (["attacks", "list", "--family", "rel"], {"relearning"}),
         (["attacks", "list", "--kind", "text"], {"text-to-image"}),
-        (["init", "--benchmark", "t"], {"tofu"}),
+        (["init", "--benchmark", "tofu-forget05"], {"tofu-forget05"}),
         (["import", "open"], {"open-unlearning"}),
         (["demo", "--world", "sh"], {"shapes"}),
-        (["testbed", "build", "peo"], {"people"}),
+        (["testbed", "build", "shap"], {"shapes"}),
     ],
 )
 def test_values_are_completed(words, expected, monkeypatch, capsys):

@@ -20,6 +20,10 @@ from auditor.engine.plan import read_plan
 from auditor.models.kind import KINDS
 
 
+SIGNED = Path(__file__).parents[3] / "docs" / "gallery" / "pass" / "certificate.dsse.json"
+"""A sample certificate, which has no evidence beside it."""
+
+
 @pytest.fixture
 def terminal(monkeypatch):
     """A terminal of 80 columns, and what was written on it."""
@@ -133,7 +137,7 @@ def test_evidence_that_is_missing_has_one_code(certificate_file, tmp_path):
     gate = ["gate", path, "--policy", "research", "--unsigned"]
     export = ["export", path, "--as", "csv"]
     nowhere = ["--evidence", str(tmp_path / "nowhere")]
-    verify = ["verify", path, "--unsigned"]
+    verify = ["verify", str(SIGNED), "--key", str(SIGNED.parents[1] / "auditor.pub.pem")]
     compare = ["compare", path, path, "--evidence-a", nowhere[1]]
     for command in (
         *(gate, [*gate, *nowhere], export, [*export, *nowhere], [*export, "--prompts"]),
@@ -155,9 +159,9 @@ def test_evidence_that_is_missing_has_one_code(certificate_file, tmp_path):
         ["policy", "list"],
         ["render", "--list"],
         ["testbed", "list"],
-        ["verify", "CERT", "--unsigned"],
+        ["verify", str(SIGNED), "--key", str(SIGNED.parents[1] / "auditor.pub.pem")],
     ],
-    ids=" ".join,
+    ids=lambda words: " ".join(words[:2]).partition("/")[0],
 )
 def test_the_last_line_says_what_to_do_next(
     command, certificate_file, tmp_path, monkeypatch, capsys

@@ -117,7 +117,6 @@ def test_a_fact_that_was_not_measured_is_absent_and_not_0(tmp_path):
     assert answers["k"][PRIMARY][3] is None
 
 
-@pytest.mark.parametrize("how", ["gone", "changed", "other"])
 def test_each_prompt_is_shown_as_it_was_read(tmp_path):
     view = view_of(MeasuredAudit(tmp_path, read=lambda own: f"<s>{own.prompt.upper()}</s>"))
     found = read(view, "answers-forget-0-0")
@@ -139,6 +138,7 @@ def test_what_was_kept_of_prompts_is_only_shown_whole(tmp_path):
     assert all(read(view_of(audit), "answers-forget-0-0")["rebuilt"][1:])
 
 
+@pytest.mark.parametrize("how", ["gone", "changed", "other"])
 def test_evidence_that_is_gone_or_changed_is_absent_and_named(tmp_path, how):
     audit = MeasuredAudit(tmp_path)
     key = audit.jobs[ATTACKS[1]]["unlearned"][0]
