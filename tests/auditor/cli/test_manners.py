@@ -19,7 +19,6 @@ from auditor.cli.options import default_store
 from auditor.engine.plan import read_plan
 from auditor.models.kind import KINDS
 
-
 SIGNED = Path(__file__).parents[3] / "docs" / "gallery" / "pass" / "certificate.dsse.json"
 """A sample certificate, which has no evidence beside it."""
 
