@@ -43,7 +43,10 @@ class _LeftColumn(ProgressColumn):
 
 
 class _NotedBars(Progress):
-    """Bars, with what is being done in lines of their own, so that no name is cut."""
+    """Bars, and what is being done in lines of their own.
+
+    No name is cut.
+    """
 
     def get_renderables(self) -> Iterator[RenderableType]:
         """Yield the bars and their notes."""

@@ -1,6 +1,6 @@
-"""Prompts of facts as a model reads them, for whoever looks at the evidence.
+"""Prompts of facts as a model reads them.
 
-Nothing that is measured depends on this module.
+They are for whoever looks at the evidence. Nothing that is measured depends on this module.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from auditor.models.spec import ModelSpec, PromptFormat
 
 @runtime_checkable
 class ReadsPrompts(Protocol):
-    """Kind of model that turns prompts into other text before they are read."""
+    """Kind of model that reads prompts as other text."""
 
     def prompts_as_read(
         self, spec: ModelSpec, location: Location, sets: FactSets, prompt_format: PromptFormat

@@ -203,7 +203,10 @@ class EvidenceView:
         }
 
     def _read(self, name: SetName, fact: Fact) -> str | None:
-        """Return what is read of a prompt without attack; pictures are drawn of it as it stands."""
+        """Return what is read of a prompt without attack.
+
+        Pictures are drawn of it as it stands.
+        """
         return fact.prompt if self._pictured else self.source.prompts.read(name, fact)
 
     def _of_arm(self, found: "_Answered", facts: Sequence[Fact], first: int) -> dict[str, Any]:

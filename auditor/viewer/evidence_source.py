@@ -38,7 +38,7 @@ class PromptsAsRead:
     are put together."""
 
     def read(self, name: SetName, fact: Fact) -> str | None:
-        """Return what is read of a fact's prompt, or None if that is not known."""
+        """Return what is read of a fact's prompt, or None."""
         if fact.id in self.kept or name not in self.frames:
             return self.kept.get(fact.id)
         before, after = self.frames[name]
@@ -134,7 +134,10 @@ def of_run(run: AuditRun, store: EvidenceStore, *, redacted: bool) -> EvidenceSo
 
 
 def _prompts(part: PromptsPart | None, facts: FactSets, store: EvidenceStore) -> PromptsAsRead:
-    """Return the prompts as read that the store keeps, or what the shown ones tell of them."""
+    """Return the prompts as read that the store keeps.
+
+    Where it keeps none, they are put together by the shown ones.
+    """
     if part is None:
         return PromptsAsRead()
     held = _kept(part.read, store)
@@ -150,7 +153,7 @@ def _prompts(part: PromptsPart | None, facts: FactSets, store: EvidenceStore) ->
 
 
 def _kept(key: str | None, store: EvidenceStore) -> PromptsAsRead:
-    """Return the prompts as read that lie in the store under a digest."""
+    """Return the prompts as read of a digest."""
     if key is None:
         return PromptsAsRead()
     try:

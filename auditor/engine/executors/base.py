@@ -316,7 +316,7 @@ def waiting(jobs: Iterable[LabelledJob], store: EvidenceStore) -> dict[ModelKey,
 
 
 def task_of(jobs: Iterable[LabelledJob], to_run: int) -> str:
-    """Return what is said of the work, with how much of it was done before.
+    """Describe the work, and how much of it was done before.
 
     Args:
         jobs: What is asked.

@@ -82,7 +82,9 @@ def asked_facts(model: LanguageModel, sets: FactSets, *, generates: bool) -> Ask
 
 
 def prompts_as_read(model: LanguageModel, sets: FactSets) -> dict[str, str]:
-    """Return the text of each prompt's tokens, special ones included, by id of the fact.
+    """Return the text of each prompt's tokens by id of the fact.
+
+    Special tokens are included.
 
     Args:
         model: The model; its weights are not loaded.
@@ -127,7 +129,7 @@ def _shown(model: LanguageModel, fact: Fact, ids: list[int]) -> ShownPrompt:
 
 
 def _read(model: LanguageModel, ids: list[int]) -> tuple[str, int]:
-    """Return text and number of the tokens that are read of a prompt."""
+    """Return text and number of a prompt's tokens that are read."""
     ids = ids[begun_again(model.tokenizer, ids) :]
     return str(model.tokenizer.decode(ids)), len(ids)
 
