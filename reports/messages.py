@@ -692,7 +692,7 @@ def _relative_to_supplied_baselines(retrained: int, needed: int) -> Phrase:
 def _facts_needed(needed: int, available: int, unit: str, target: float) -> Phrase:
     template = (
         "A PASS would need about {needed:count} {unit} like the {available:count} that were "
-        "measured. The chance of it would then be {target:percent} for the attack that needs most."
+        "measured. With so many, its chance is {target:percent} under the attack that needs most."
     )
     return fill(template, needed=needed, available=available, unit=unit, target=target)
 
@@ -1939,8 +1939,8 @@ IN_SHORT: Mapping[str, Wording] = {
         "why."
     ),
     "nothing_known": (
-        "Without any attack, the original knows {original:percent} of the facts on average, and "
-        "what never saw them {baseline:percent}. Where nothing was known, nothing can be forgotten."
+        "Without any attack, the original knows {original:share} of the facts on average, and "
+        "what never saw them {baseline:share}. Where nothing was known, nothing can be forgotten."
     ),
     "what_would_decide": "To decide it: {what}",
 }
@@ -2028,7 +2028,6 @@ NEXT_BY_VERDICT: Mapping[str, tuple[str, ...]] = {
     "PASS": (
         "Release these files and no others: `auditor verify` compares a folder with them. "
         "Rounding, merging or further training makes another model.",
-        "Audit again when the certificate expires, and after every change of the model.",
     ),
     "FAIL": (
         "Audit the next model with the same plan; `auditor compare` says what changed. What "
@@ -2047,6 +2046,12 @@ NEXT_BY_VERDICT: Mapping[str, tuple[str, ...]] = {
     ),
 }
 """What to do next, by the verdict."""
+
+NEXT_AGAIN: Mapping[str, str] = {
+    "expires": "Audit again when the certificate expires, and after every change of the model.",
+    "for ever": "Audit again after every change of the model.",
+}
+"""When to audit a model again that passed, by whether its certificate expires."""
 
 NEXT_UNSIGNED = "Sign it: `auditor sign certificate.json --key KEY`."
 """What to do with a certificate without a signature."""

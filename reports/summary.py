@@ -27,6 +27,7 @@ from reports.messages import (
     FURTHER_UNSAID,
     HOLDS_FOR,
     IT_DOES,
+    NEXT_AGAIN,
     NEXT_BY_CODE,
     NEXT_BY_FAMILY,
     NEXT_BY_VERDICT,
@@ -335,6 +336,8 @@ def _next_steps(certificate: Certificate, *, signed: bool) -> Iterator[str]:
         steps += _mending(certificate)
     steps = [step for step, _ in groupby(steps)][: STEPS - 1]
     steps += NEXT_BY_VERDICT[verdict]
+    if verdict == "PASS":
+        steps.append(NEXT_AGAIN["expires" if certificate.timing.expires else "for ever"])
     if not signed and verdict == "PASS":
         steps.insert(0, NEXT_UNSIGNED)
     yield from list(dict.fromkeys(steps))[:STEPS]

@@ -26,8 +26,8 @@ Pictures show what texts say, so of each at most four by four cells of its mean 
 That hides a face or a style; a plain shape on a plain ground may still be guessed from its cells.
 
 What stays: numbers, codes, paths and names of models and files, labels of attacks, the policy, the
-plan but for parameters. ``facts_digest`` stays too: it is a plain digest, but of all texts of all
-three sets at once, so a guess must have all of them right.
+plan but for parameters. ``facts_digest`` and ``reproduction.prompts.read`` stay too: they are plain
+digests, but of all texts of all three sets at once, so a guess must have all of them right.
 """
 
 import hashlib

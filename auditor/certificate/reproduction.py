@@ -50,11 +50,11 @@ def reproduction(outcome: AuditOutcome, command: str) -> ReproductionPart:
             FormatPart(format=tried.format.model_dump(mode="json"), k=tried.k, job=tried.job)
             for tried in outcome.prepared.formats
         ),
-        prompts=_prompts(outcome.prepared.asked),
+        prompts=_prompts(outcome.prepared.asked, outcome.prepared.read),
     )
 
 
-def _prompts(asked: Mapping[str, AskedFacts]) -> PromptsPart | None:
+def _prompts(asked: Mapping[str, AskedFacts], read: str | None) -> PromptsPart | None:
     """Return what the models were asked, shown as the original reads it."""
     if Arm.ORIGINAL not in asked:
         return None
@@ -65,4 +65,5 @@ def _prompts(asked: Mapping[str, AskedFacts]) -> PromptsPart | None:
             PromptPart(set=name, fact=prompt.fact, text=prompt.text, tokens=prompt.tokens)
             for name, prompt in asked[Arm.ORIGINAL].shown.items()
         ),
+        read=read,
     )

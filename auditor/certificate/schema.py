@@ -590,6 +590,9 @@ class PromptsPart(Part):
     """Date that the chat template was told in the place of today's; absent: it asks for none."""
     shown: tuple[PromptPart, ...]
     """The first prompt of each set."""
+    read: str | None = Field(default=None, exclude_if=absent)
+    """Digest of the facts with all prompts as the original reads them, which lie beside the
+    evidence; absent: they were not kept."""
 
 
 class ReproductionPart(Part):

@@ -8,7 +8,9 @@ from typing import Any
 import click
 from rich.markup import escape
 
+from auditor.cli import completion
 from auditor.cli.comparison_output import print_table, wrapping_table
+from auditor.cli.completion import among
 from auditor.cli.console import OUT, next_step
 from auditor.cli.options import json_option
 from auditor.core.errors import AuditorError
@@ -21,7 +23,12 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--family", metavar="FAMILY", help="Those of one family alone, as quantization.")
+@click.option(
+    "--family",
+    metavar="FAMILY",
+    shell_complete=among(completion.families),
+    help="Those of one family alone, as quantization.",
+)
 @click.option(
     "--kind",
     type=click.Choice(KINDS.names()),
@@ -66,7 +73,7 @@ def list_attacks(family: str | None, kind: str | None, as_json: bool) -> None:
 
 
 @command.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=among(completion.attacks))
 @json_option
 def show(name: str, as_json: bool) -> None:
     """Describe one attack: threat model, source, parameters, presets."""
@@ -93,6 +100,7 @@ def show(name: str, as_json: bool) -> None:
     for preset in entry["presets"]:
         line = f"  {preset['name']}: from profile {preset['profile']}, {preset['role']}"
         OUT.print(escape(line), highlight=False)
+    next_step(f"name it in a plan (`attacks: [{{attack: {described.name}}}]`)")
 
 
 @command.command("document")
@@ -115,6 +123,7 @@ def document(out: Path) -> None:
     except OSError as error:
         raise AuditorError(f"the pages cannot be written to {out}: {error.strerror}.") from error
     OUT.print(f"{len(written)} pages in {out}")
+    next_step(f"read {out / 'index.md'}")
 
 
 def _summary(name: str) -> dict[str, Any]:

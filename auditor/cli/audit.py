@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from auditor.cli.completion import among, forms
 from auditor.cli.console import print_summary
 from auditor.cli.options import (
     capacity_options,
@@ -32,6 +33,7 @@ from auditor.report import remove_certificates
     "reports",
     multiple=True,
     metavar="NAME",
+    shell_complete=among(forms),
     help="A further report beside the HTML page (`auditor render --list`); may be repeated.",
 )
 @click.option(

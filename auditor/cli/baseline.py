@@ -135,6 +135,7 @@ def check(baseline: Path, retain: Path, forget: Path, **columns: Any) -> None:
         markup=False,
         highlight=False,
     )
+    next_step(f"auditor plan PLAN, with {baseline} under `retrained`")
 
 
 def _print_plan(planned: "TrainingPlan", as_json: bool) -> None:
@@ -149,6 +150,7 @@ def _print_plan(planned: "TrainingPlan", as_json: bool) -> None:
         markup=False,
         highlight=False,
     )
+    next_step("the same command without --dry-run")
 
 
 def _recipe(file: Path | None, flags: dict[str, Any]) -> Recipe:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from auditor.cli.completion import among, forms, policies
 from auditor.cli.console import print_summary
 from auditor.cli.options import json_option, out_option, quiet_option, store_option
 from auditor.cli.progress import chosen_progress
@@ -15,6 +16,7 @@ from auditor.cli.progress import chosen_progress
 @click.option(
     "--policy",
     metavar="POLICY",
+    shell_complete=among(policies, or_file=True),
     help="What decides: a file, or one of `auditor policy list`, such as `logs`. One that demands "
     "attacks, or models, is INCONCLUSIVE at best.",
 )
@@ -25,6 +27,7 @@ from auditor.cli.progress import chosen_progress
     "reports",
     multiple=True,
     metavar="NAME",
+    shell_complete=among(forms),
     help="A further report beside the HTML page (`auditor render --list`); may be repeated.",
 )
 @click.option("--redact", is_flag=True, help="Put keyed digests in the place of the facts' texts.")

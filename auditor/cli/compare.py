@@ -18,8 +18,9 @@ from auditor.cli.comparison_output import (
     wrapping_table,
     write_page,
 )
+from auditor.cli.completion import folders
 from auditor.cli.console import OUT, foreign, next_step, worded
-from auditor.cli.options import json_option, place
+from auditor.cli.options import FILE, json_option, place
 
 if TYPE_CHECKING:
     from auditor.comparison.schema import AttackChange, Comparison, Side
@@ -29,16 +30,18 @@ WORSE, UNKNOWN = 1, 3
 
 
 @click.command("compare")
-@click.argument("file_a", metavar="A", type=Path)
-@click.argument("file_b", metavar="B", type=Path)
+@click.argument("file_a", metavar="A", type=FILE)
+@click.argument("file_b", metavar="B", type=FILE)
 @click.option(
     "--evidence-a",
     type=place,
+    shell_complete=folders,
     help="Evidence store of A.  [default: evidence beside A or one folder up]",
 )
 @click.option(
     "--evidence-b",
     type=place,
+    shell_complete=folders,
     help="Evidence store of B.  [default: evidence beside B or one folder up]",
 )
 @click.option("--html", is_flag=True, help="Write a web page, too.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from auditor.cli.completion import among, worlds
 from auditor.cli.console import OUT, next_step, print_summary
 from auditor.cli.options import quiet_option
 from auditor.cli.progress import chosen_progress
@@ -24,6 +25,7 @@ _PRESET = (
     "--world",
     "name",
     default="people",
+    shell_complete=among(worlds),
     show_default=True,
     help="Testbed world: people are language models, shapes are models that draw.",
 )

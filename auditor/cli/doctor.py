@@ -24,6 +24,8 @@ from auditor.core.packages import installed_version
 _SHARED_NAMES = ("attacks", "reports")
 """Top-level packages of this distribution whose names others may use, too."""
 _DISK_WANTED = 2e9
+_READY = "auditor demo, or auditor init plan.yaml"
+_LACKING = "mend what is marked with a red `no`, and run this again"
 _SHOWN = 2000
 """Most characters of a check's finding that are shown."""
 
@@ -36,6 +38,7 @@ def command(as_json: bool) -> int:
     Exit code 2 says that an audit could not run.
     """
     checks = [*_machine(), *_extras(), *_name_clashes(), *_plugins()]
+    able = all(check["ok"] or not check["needed"] for check in checks)
     if as_json:
         click.echo(json.dumps(checks))
     else:
@@ -45,8 +48,8 @@ def command(as_json: bool) -> int:
             mark = Text(*(("ok", "green") if check["ok"] else failed))
             table.add_row(mark, check["name"], foreign(check["found"], _SHOWN))
         OUT.print(table)
-        next_step("auditor demo, or auditor init plan.yaml")
-    return 0 if all(check["ok"] or not check["needed"] for check in checks) else 2
+        next_step(_READY if able else _LACKING)
+    return 0 if able else 2
 
 
 def _check(name: str, ok: bool, found: str, needed: bool = True) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from auditor.cli.options import place
+from auditor.cli.completion import folders
+from auditor.cli.options import FILE, place
 from auditor.core.errors import AuditorError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 evidence_option = click.option(
     "--evidence",
     type=place,
+    shell_complete=folders,
     help="Evidence store of the audit.  [default: the folder evidence beside the certificate or "
     "one folder up]",
 )
@@ -33,7 +35,7 @@ def key_options(command: Command) -> Command:
     for decorate in (
         click.option(
             "--trust-config",
-            type=Path,
+            type=FILE,
             metavar="FILE",
             help="Root of trust of another Sigstore service than the public one.",
         ),
@@ -53,7 +55,7 @@ def key_options(command: Command) -> Command:
         click.option(
             "--key",
             "keys",
-            type=Path,
+            type=FILE,
             multiple=True,
             help="Public key (PEM) that you trust; give it again for each further signer.",
         ),

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from auditor.cli.completion import folders
 from auditor.cli.console import OUT, next_step
-from auditor.cli.options import json_option, place
+from auditor.cli.options import FILE, json_option, place
 from auditor.core.errors import AuditorError
 from auditor.core.reading import read_regular
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:  # the command line starts without them
 
 
 @click.command("export")
-@click.argument("certificate_file", metavar="CERT", type=Path)
+@click.argument("certificate_file", metavar="CERT", type=FILE)
 @click.option(
     "--as",
     "form",
@@ -34,6 +35,7 @@ if TYPE_CHECKING:  # the command line starts without them
     "--evidence",
     "evidence",
     type=place,
+    shell_complete=folders,
     help="Evidence store of the audit.  [default: the folder evidence beside the certificate or "
     "one folder up]",
 )
@@ -47,7 +49,7 @@ if TYPE_CHECKING:  # the command line starts without them
     "--redaction-key",
     "key_file",
     metavar="FILE",
-    type=Path,
+    type=FILE,
     help="With --prompts: put digests by this key in place of all texts.",
 )
 @click.option(

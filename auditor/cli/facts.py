@@ -237,8 +237,7 @@ def _write(built: "Built", out: Path, force: bool) -> None:
         OUT.print(Text.assemble(("note", "yellow"), ": ", line))
     named = f"\n    path: {out}\n    redact: true" if built.personal else f" {out}"
     OUT.print(
-        f"\nCheck them:  auditor facts check {out}\nIn a plan:\n\n"
-        f"data:\n  forget:{named}\n{built.plan}",
+        f"\nIn a plan:\n\ndata:\n  forget:{named}\n{built.plan}",
         markup=False,
         highlight=False,
     )
@@ -250,6 +249,7 @@ def _write(built: "Built", out: Path, force: bool) -> None:
             markup=False,
             highlight=False,
         )
+    next_step(f"auditor facts check {out}")
 
 
 def _counted(facts: int, entities: int) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from auditor.cli.completion import among, policies
 from auditor.cli.console import OUT, foreign, next_step, print_verdict
 from auditor.cli.evidence import (
     check_trust,
@@ -16,7 +17,7 @@ from auditor.cli.evidence import (
     key_options,
     unsigned_option,
 )
-from auditor.cli.options import json_option
+from auditor.cli.options import FILE, json_option
 from auditor.policy import is_ready_made
 
 _NEXT = {"PASS": "release exactly these files; auditor verify CERT --model DIR compares a folder"}
@@ -24,11 +25,12 @@ _OTHERWISE = "let no release through; auditor render CERT --as text says what to
 
 
 @click.command("gate")
-@click.argument("certificate_file", metavar="CERT", type=Path)
+@click.argument("certificate_file", metavar="CERT", type=FILE)
 @click.option(
     "--policy",
     required=True,
     metavar="POLICY",
+    shell_complete=among(policies, or_file=True),
     help="A policy file, or a ready-made policy (`auditor policy list`).",
 )
 @evidence_option

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import click
 
-from auditor.cli.console import OUT, foreign, worded
+from auditor.cli.completion import among, log_layouts
+from auditor.cli.console import OUT, foreign, next_step, worded
 from auditor.cli.options import json_option
 
 _LOG = click.Path(path_type=Path)
 
 
 @click.command("import")
-@click.argument("layout", metavar="LAYOUT")
+@click.argument("layout", metavar="LAYOUT", shell_complete=among(log_layouts))
 @click.option("--unlearned", type=_LOG, required=True, help="Log of the model that should forget.")
 @click.option("--original", type=_LOG, required=True, help="Log of the model before unlearning.")
 @click.option(
@@ -93,4 +94,4 @@ def command(
         OUT.print("[yellow]warning[/]: ", worded(message), sep="")
     if found.hazardous:
         OUT.print("the items are hazardous: none is shown, and every certificate is redacted")
-    OUT.print(f"next: auditor certify {found.folder} --policy logs")
+    next_step(f"auditor certify {found.folder} --policy logs")

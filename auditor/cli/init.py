@@ -5,7 +5,9 @@ from typing import Any
 
 import click
 
+from auditor.cli.completion import among, benchmarks, folders
 from auditor.cli.console import OUT, next_step
+from auditor.cli.options import FILE
 from auditor.core.errors import AuditorError
 from auditor.core.files import write_whole
 from auditor.data.benchmarks import BENCHMARKS
@@ -13,7 +15,7 @@ from auditor.models.kind import KINDS, default_kind, kind_named
 
 
 @click.command("init")
-@click.argument("path", default="plan.yaml", type=Path)
+@click.argument("path", default="plan.yaml", type=FILE)
 @click.option(
     "--kind",
     type=click.Choice(KINDS.names()),
@@ -24,26 +26,34 @@ from auditor.models.kind import KINDS, default_kind, kind_named
 @click.option(
     "--benchmark",
     metavar="NAME",
+    shell_complete=among(benchmarks),
     help=f"A published benchmark, whose sets, metrics and format the plan then has: "
     f"{', '.join(BENCHMARKS)}.",
 )
-@click.option("--unlearned", metavar="MODEL", help="With --benchmark: the model under audit.")
+@click.option(
+    "--unlearned",
+    metavar="MODEL",
+    shell_complete=folders,
+    help="With --benchmark: the model under audit.",
+)
 @click.option(
     "--original",
     metavar="MODEL",
+    shell_complete=folders,
     help="With --benchmark: the model before unlearning.  [default: the published one, where the "
     "name of the unlearned model says which]",
 )
 @click.option(
     "--retrained",
     metavar="MODEL",
+    shell_complete=folders,
     multiple=True,
     help="With --benchmark: a model that never saw the forget set; may be repeated.",
 )
 @click.option(
     "--data",
     "folder",
-    type=Path,
+    type=FILE,
     metavar="FOLDER",
     help="With --benchmark: its files.  [default: the Hugging Face hub]",
 )

@@ -6,11 +6,11 @@ from pathlib import Path
 import click
 
 from auditor.cli.console import OUT, next_step
-from auditor.cli.options import json_option, passphrase_of, passphrase_option
+from auditor.cli.options import FILE, json_option, passphrase_of, passphrase_option
 
 
 @click.command("keygen")
-@click.argument("name", type=Path)
+@click.argument("name", type=FILE)
 @click.option(
     "--type",
     "kind",

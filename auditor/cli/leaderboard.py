@@ -16,7 +16,7 @@ from auditor.cli.comparison_output import (
     write_page,
 )
 from auditor.cli.console import OUT, foreign, next_step
-from auditor.cli.options import json_option
+from auditor.cli.options import FILE, json_option
 from auditor.core.errors import MalformedError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command("leaderboard")
-@click.argument("folder", metavar="DIR", type=Path)
+@click.argument("folder", metavar="DIR", type=FILE)
 @click.option("--html", is_flag=True, help="Write a web page, too.")
 @click.option(
     "--out",

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from auditor.cli.completion import among, executors, folders
 from auditor.core.errors import AuditorError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -17,6 +18,8 @@ EVIDENCE = "evidence"
 _JOBS = "jobs"
 """Folder that every evidence store has."""
 _FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(readable=False, path_type=Path)
+"""Type of options that name a file: shells complete it, and whoever reads it says what is wrong."""
 
 
 def place(value: str) -> str | Path:
@@ -37,6 +40,7 @@ out_option = click.option(
 store_option = click.option(
     "--store",
     type=place,
+    shell_complete=folders,
     help="Evidence store, a folder or a URL (s3://bucket/folder); share it to measure nothing "
     "twice.  [default: the folder evidence in OUT, or beside OUT where `auditor plan` made it]",
 )
@@ -119,6 +123,7 @@ def executor_options(command: Command) -> Command:
         click.option(
             "--executor",
             metavar="NAME",
+            shell_complete=among(executors),
             default="local",
             show_default=True,
             help="What runs the jobs: `local` (this process), `processes` (several of this "
@@ -131,7 +136,7 @@ def executor_options(command: Command) -> Command:
 
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress.")
 passphrase_option = click.option(
-    "--passphrase-file", type=Path, help="File with the passphrase of the secret key."
+    "--passphrase-file", type=FILE, help="File with the passphrase of the secret key."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print data as JSON.")
 

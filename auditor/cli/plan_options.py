@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from auditor.cli.completion import among, files, folders, policies
 from auditor.cli.console import ERR
+from auditor.cli.options import FILE
 from auditor.core.baselines import Baseline
 from auditor.core.errors import AuditorError
 from auditor.models.kind import KINDS, all_kinds
@@ -26,25 +28,46 @@ def plan_options(command: Command) -> Command:
     """A plan file, or flags that say the same."""
     for decorate in reversed(
         [
-            click.argument("plan_file", metavar="[PLAN.yaml]", required=False, type=Path),
-            click.option("--unlearned", metavar="MODEL", help="The model that should forget."),
-            click.option("--original", metavar="MODEL", help="The model before unlearning."),
+            click.argument("plan_file", metavar="[PLAN.yaml]", required=False, type=FILE),
+            click.option(
+                "--unlearned",
+                metavar="MODEL",
+                shell_complete=folders,
+                help="The model that should forget.",
+            ),
+            click.option(
+                "--original",
+                metavar="MODEL",
+                shell_complete=folders,
+                help="The model before unlearning.",
+            ),
             click.option(
                 "--retrained",
                 metavar="MODEL",
+                shell_complete=folders,
                 multiple=True,
                 help="A model trained without the forget set; give it again for each further seed.",
             ),
             click.option(
                 "--reference",
                 metavar="MODEL",
+                shell_complete=folders,
                 multiple=True,
                 help="A model that never saw the forget set and was trained otherwise, where none "
                 "was retrained.",
             ),
-            click.option("--forget", metavar="FILE", help="Facts that must be gone."),
-            click.option("--retain", metavar="FILE", help="Facts that must stay."),
-            click.option("--holdout", metavar="FILE", help="Facts like forget that no model saw."),
+            click.option(
+                "--forget", metavar="FILE", shell_complete=files, help="Facts that must be gone."
+            ),
+            click.option(
+                "--retain", metavar="FILE", shell_complete=files, help="Facts that must stay."
+            ),
+            click.option(
+                "--holdout",
+                metavar="FILE",
+                shell_complete=files,
+                help="Facts like forget that no model saw.",
+            ),
             click.option(
                 "--baseline",
                 type=click.Choice([each.value for each in Baseline]),
@@ -76,12 +99,14 @@ def plan_options(command: Command) -> Command:
             click.option(
                 "--policy",
                 metavar="POLICY",
+                shell_complete=among(policies, or_file=True),
                 help="What decides: a file, or one of `auditor policy list`; stands in place of "
                 "what a plan file says.",
             ),
             click.option(
                 "--tokenizer",
                 metavar="MODEL",
+                shell_complete=folders,
                 help="Tokenizer of all models, a directory or a name on the hub.  [default: what "
                 "lies beside the weights]",
             ),
@@ -97,7 +122,12 @@ def plan_options(command: Command) -> Command:
 def _kind_flags() -> list[Callable[[Command], Command]]:
     """Return the flags that only some kinds of model have."""
     return [
-        click.option(flag.name, metavar=flag.metavar, help=f"Of {kind.described}: {flag.help}")
+        click.option(
+            flag.name,
+            metavar=flag.metavar,
+            shell_complete=files,
+            help=f"Of {kind.described}: {flag.help}",
+        )
         for kind in all_kinds()
         for flag in kind.flags
     ]

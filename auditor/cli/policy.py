@@ -4,6 +4,7 @@ import json
 
 import click
 
+from auditor.cli.completion import among, policies
 from auditor.cli.console import OUT, foreign, next_step
 from auditor.cli.options import json_option
 from auditor.policy import load_policy, ready_made
@@ -31,21 +32,28 @@ def list_policies(as_json: bool) -> None:
 
 
 @command.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=among(policies))
 def show_policy(name: str) -> None:
     """Print a ready-made policy, to start a policy of your own from."""
     texts = ready_made()
     if name not in texts:
         load_policy(name)  # says what there is
     click.echo(texts[name], nl=False)
+    next_step(f"auditor policy show {name} > own.yaml; auditor policy check own.yaml", beside=True)
 
 
 @command.command("check")
-@click.argument("policies", metavar="POLICY.yaml...", nargs=-1, required=True)
+@click.argument(
+    "files",
+    metavar="POLICY.yaml...",
+    nargs=-1,
+    required=True,
+    shell_complete=among(policies, or_file=True),
+)
 @json_option
-def check_policy(policies: tuple[str, ...], as_json: bool) -> None:
+def check_policy(files: tuple[str, ...], as_json: bool) -> None:
     """Check policies and print their digests, which certificates name."""
-    for policy in policies:
+    for policy in files:
         checked = load_policy(policy)
         if as_json:
             content = checked.model_dump(mode="json") | {"digest": checked.digest}
@@ -57,4 +65,4 @@ def check_policy(policies: tuple[str, ...], as_json: bool) -> None:
             said = f"{waiver.reason} ({waiver.by})"
             OUT.print(foreign(f"waives {waiver.attack} until {waiver.until}: {said}"))
     if not as_json:
-        next_step(f"auditor audit PLAN --policy {policies[-1]}")
+        next_step(f"auditor audit PLAN --policy {files[-1]}")

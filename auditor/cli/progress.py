@@ -7,21 +7,53 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich.console import RenderableType
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.text import Text
 
-from auditor.cli.console import ERR
+from auditor.cli.console import ERR, foreign
 from auditor.core.progress import Advance, SilentProgress
 from auditor.core.progress import Progress as AnyProgress
 
+_NOTE = 400
+"""Most characters of a note that are shown."""
 _QUIET_SECONDS = 10.0
 """Least seconds between two lines of a task in a log."""
+
+
+class _LeftColumn(ProgressColumn):
+    """Time left at the speed of everything done so far.
+
+    Jobs take minutes, and rich forgets what is older than half of one.
+    """
+
+    def render(self, task: Task) -> Text:
+        """Return the time left; nothing before a first step is done."""
+        left = _left(task.elapsed or 0.0, int(task.completed), int(task.total or 0))
+        return Text(left.removeprefix(", "))
+
+
+class _NotedBars(Progress):
+    """Bars, and what is being done in lines of their own.
+
+    No name is cut.
+    """
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """Yield the bars and their notes."""
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            if note := task.fields["note"]:
+                yield Padding(foreign(note, _NOTE, "dim"), (0, 0, 0, 2))
 
 
 class TerminalProgress:
@@ -32,15 +64,13 @@ class TerminalProgress:
         """Draw one task until it ends."""
         columns = (
             SpinnerColumn(),
-            TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", style="dim", markup=False),
+            _LeftColumn(),
         )
-        with Progress(*columns, console=ERR) as bars:
+        ERR.print(description, markup=False, highlight=False)
+        with _NotedBars(*columns, console=ERR) as bars:
             task = bars.add_task(description, total=total, note="")
 
             def advance(n: int = 1, note: str = "") -> None:

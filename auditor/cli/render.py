@@ -10,9 +10,11 @@ import click
 from auditor.certificate.files import write_certificate
 from auditor.certificate.redaction import redact
 from auditor.certificate.schema import Certificate
+from auditor.cli import completion
+from auditor.cli.completion import among
 from auditor.cli.console import ERR, OUT, next_step
 from auditor.cli.evidence import identity_of, key_options
-from auditor.cli.options import json_option
+from auditor.cli.options import FILE, json_option
 from auditor.core.errors import AuditorError
 from auditor.core.files import write_whole
 from auditor.report import REPORTS, Signatures
@@ -25,17 +27,24 @@ ITSELF = "json"
 
 
 @click.command("render")
-@click.argument("certificate_file", metavar="CERT", required=False, type=Path)
-@click.option("--as", "forms", metavar="FORM", multiple=True, help="A form; may be given again.")
+@click.argument("certificate_file", metavar="CERT", required=False, type=FILE)
+@click.option(
+    "--as",
+    "forms",
+    metavar="FORM",
+    multiple=True,
+    shell_complete=among(lambda: (ITSELF, *completion.forms())),
+    help="A form; may be given again.",
+)
 @click.option("--html", is_flag=True, help="As a web page; the same as --as html.  [default]")
 @click.option(
     "--out",
-    type=Path,
+    type=FILE,
     help="File to write; a folder, if there is one or there are several forms.  "
     "[default: beside the certificate]",
 )
 @click.option("--redact", "hide", is_flag=True, help="Put keyed digests in place of all texts.")
-@click.option("--redaction-key", "key_file", metavar="FILE", type=Path, help="Key of the digests.")
+@click.option("--redaction-key", "key_file", metavar="FILE", type=FILE, help="Key of the digests.")
 @key_options
 @click.option("--list", "listed", is_flag=True, help="List the forms.")
 @json_option
@@ -114,6 +123,7 @@ def _print_forms(as_json: bool) -> None:
             markup=False,
             highlight=False,
         )
+    next_step("auditor render CERT --as FORM")
 
 
 def _read(

@@ -10,7 +10,7 @@ import click
 
 from auditor.certificate.schema import Certificate
 from auditor.cli.console import OUT, next_step
-from auditor.cli.options import json_option, passphrase_of, passphrase_option
+from auditor.cli.options import FILE, json_option, passphrase_of, passphrase_option
 from auditor.core.errors import AuditorError, MalformedError
 from auditor.core.files import write_whole
 from auditor.core.reading import read_regular
@@ -22,8 +22,8 @@ _SUFFIX = ".dsse.json"
 
 
 @click.command("sign")
-@click.argument("certificate_file", metavar="CERT", type=Path)
-@click.option("--key", type=Path, help="Your secret key (PEM).")
+@click.argument("certificate_file", metavar="CERT", type=FILE)
+@click.option("--key", type=FILE, help="Your secret key (PEM).")
 @passphrase_option
 @click.option(
     "--kms",
@@ -31,15 +31,15 @@ _SUFFIX = ".dsse.json"
     help="Your secret key in a service: awskms:KEY, gcpkms:KEY, azurekms:KEY, hv:KEY/VERSION "
     "(Vault) or hsm:ID.",
 )
-@click.option("--public-key", type=Path, help="Public part of that key (PEM).")
+@click.option("--public-key", type=FILE, help="Public part of that key (PEM).")
 @click.option("--sigstore", is_flag=True, help="Sign keyless instead; needs the extra sigstore.")
 @click.option(
     "--trust-config",
-    type=Path,
+    type=FILE,
     metavar="FILE",
     help="Root of trust and addresses of another Sigstore service than the public one.",
 )
-@click.option("--out", type=Path, help="File to write.  [default: CERT with the ending .dsse.json]")
+@click.option("--out", type=FILE, help="File to write.  [default: CERT with the ending .dsse.json]")
 @json_option
 def command(
     certificate_file: Path,

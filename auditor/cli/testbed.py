@@ -6,6 +6,8 @@ from pathlib import Path
 import click
 from rich.table import Table
 
+from auditor.cli import completion
+from auditor.cli.completion import among
 from auditor.cli.console import OUT, next_step
 from auditor.cli.options import json_option, quiet_option
 from auditor.cli.progress import chosen_progress
@@ -53,10 +55,11 @@ def list_worlds(as_json: bool) -> None:
     if worlds.DRAWING not in {world.recipe.name for world in found}:
         hint = f"{worlds.DRAWING}: pip install 'unlearning-auditor[{worlds.ITS_EXTRA}]'"
         OUT.print(hint, markup=False, highlight=False)
+    next_step("auditor demo --world NAME; auditor testbed build NAME")
 
 
 @command.command("build")
-@click.argument("name", default="people")
+@click.argument("name", default="people", shell_complete=among(completion.worlds))
 @click.option("--only", multiple=True, metavar="MODEL", help="Only this model; repeatable.")
 @click.option(
     "--cache",

@@ -15,7 +15,7 @@ from auditor.cli.evidence import (
     key_options,
     unsigned_option,
 )
-from auditor.cli.options import json_option, quiet_option
+from auditor.cli.options import FILE, json_option, quiet_option
 from auditor.cli.progress import chosen_progress
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _LISTED = 4_000
 
 
 @click.command("verify")
-@click.argument("certificate_file", metavar="CERT", type=Path)
+@click.argument("certificate_file", metavar="CERT", type=FILE)
 @key_options
 @unsigned_option
 @click.option(

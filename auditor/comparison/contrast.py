@@ -137,6 +137,9 @@ def _pairable(rows: Sequence[dict[str, MatrixRow]], label: str) -> bool:
 def _paired(
     a: Given, b: Given, found: Sequence[Obstacle], labels: Sequence[str]
 ) -> tuple[PairedPart, dict[str, PairedDifference]]:
+    for given in (a, b):
+        if given.evidence is not None:  # what was named must be there, paired or not
+            open_place(given.evidence, read_only=True)
     differing = [obstacle.about for obstacle in found if obstacle.about in _PAIRED]
     if differing:
         return _unpaired(message("pairing_needs_same", aspects=differing)), {}

@@ -26,6 +26,7 @@ from auditor.models.asked import AskedFacts, asking_warnings
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.manifest import Location
 from auditor.models.opening import asked_facts, check_unopenable, locate
+from auditor.models.prompts_as_read import facts_as_read
 from auditor.models.provenance import Provenance, asked_otherwise, provenances, unchecked
 from auditor.models.spec import PromptFormat
 from auditor.policy import check_expired
@@ -64,6 +65,9 @@ class Prepared:
     """Formats that were tried on the original, the plan's first."""
     asked: Mapping[str, AskedFacts] = field(default_factory=dict)
     """Token ids that each arm is asked in; empty for kinds that are asked in none."""
+    read: str | None = None
+    """Digest in the store of the facts with prompts as the original reads them; None for kinds that
+    do not say how they read them."""
     others: Mapping[World, str] = field(default_factory=dict)
     """World to the digest in the store of the facts that are asked in the forget set's place."""
     built: Mapping[str, Provenance] = field(default_factory=dict)
@@ -230,6 +234,7 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
         *asking_warnings(asked),
     ]
     facts = store.put_facts(sets)
+    read = facts_as_read(plan.original, locations[Arm.ORIGINAL], sets, plan.format)
     others = {world: store.put_facts(known) for world, known in _worlds(plan, sets).items()}
     return Prepared(
         plan=plan,
@@ -240,6 +245,7 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
         warnings=warnings,
         auxiliary=auxiliary,
         asked=asked,
+        read=None if read is None else store.put_facts(read),
         others=others,
         built=built,
     )

@@ -25,7 +25,7 @@ def register(prepared: Prepared, store: EvidenceStore) -> Ledger:
     policy = prepared.plan.policy
     model = prepared.locations[Arm.UNLEARNED].manifest.digest
     ledger = Ledger(store, model, prepared.facts, policy.digest, policy.name)
-    ledger.begin(prepared.plan.unlearned.path, planned_jobs(prepared))
+    ledger.begin(prepared.plan.unlearned.path, planned_jobs(prepared), prepared.read)
     _history(prepared, store).note(_noted(prepared))
     return ledger
 

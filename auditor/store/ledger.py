@@ -46,6 +46,8 @@ class Begun(BaseModel):
     """Policies under which an audit had begun before without measuring the unlearned model."""
     beside: tuple[str, ...] = ()
     """Policies under which an audit began at the same time."""
+    read: str | None = None
+    """Digest of the facts with prompts as the original reads them, where that is kept."""
 
 
 class Decided(BaseModel):
@@ -165,6 +167,8 @@ class AuditRun:
     """Policies under which an audit had begun without measuring anything when this one began."""
     beside: frozenset[str]
     """Policies under which an audit began at the same time."""
+    read: str | None = None
+    """Digest of the facts with prompts as the original reads them, where that is kept."""
 
 
 def runs_of(events: Iterable[AnyEvent]) -> list[AuditRun]:
@@ -208,6 +212,7 @@ def runs_of(events: Iterable[AnyEvent]) -> list[AuditRun]:
                 others=certificates[0].others if certificates else None,
                 superseded=frozenset(p for event in begins for p in event.superseded),
                 beside=frozenset(p for event in begins for p in event.beside),
+                read=begins[-1].read,
             )
         )
     return runs
@@ -232,12 +237,18 @@ class Ledger:
         self._policy = policy
         self._name = name
 
-    def begin(self, unlearned: str, jobs: Mapping[str, Mapping[str, Iterable[str]]]) -> None:
+    def begin(
+        self,
+        unlearned: str,
+        jobs: Mapping[str, Mapping[str, Iterable[str]]],
+        read: str | None = None,
+    ) -> None:
         """Write the policy down, before anything is measured.
 
         Args:
             unlearned: Where the unlearned model lies.
             jobs: Label of each attack to arm to keys of its jobs.
+            read: Digest of the facts with prompts as the original reads them.
 
         Raises:
             AuditorError: An audit under another policy has been begun and not finished.
@@ -268,6 +279,7 @@ class Ledger:
                 jobs=planned,
                 superseded=tuple(sorted(superseded)),
                 beside=tuple(sorted(beside)),
+                read=read,
             )
 
         if own is None or own.jobs != planned or superseded:

@@ -208,6 +208,7 @@ COVERAGE: Mapping[str, Ground] = {
     "reproduction.prompts.shown.fact": _S,
     "reproduction.prompts.shown.text": _S,
     "reproduction.prompts.shown.tokens": _S,
+    "reproduction.prompts.read": _S,
     "timing.issued": _S,
     "timing.expires": _F,
     "timing.started": _S,

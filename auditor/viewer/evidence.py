@@ -168,18 +168,11 @@ class EvidenceView:
 
     def _facts_file(self, name: SetName) -> dict[str, Any]:
         facts = self._facts(name)
-        shown = self.source.prompts.get(name)
-        example = None
-        if shown is not None:
-            places = [place for place, fact in enumerate(facts) if fact.id == shown[0]]
-            if places:
-                example = {"fact": places[0], "text": self._said(shown[1], TEXT)}
         return {
             "id": [self._said(fact.id, ID) for fact in facts],
             "entity": [self._said(fact.entity, ID) for fact in facts],
             "prompt": [self._said(fact.prompt, TEXT) for fact in facts],
             "answer": [self._said(fact.answer, TEXT) for fact in facts],
-            "read": example,
         }
 
     def _knowledge_file(self, name: SetName, metric: str | None) -> dict[str, Any]:
@@ -196,14 +189,25 @@ class EvidenceView:
 
     def _answers_file(self, name: SetName, place: int, first: int) -> dict[str, Any]:
         facts = self._facts(name)[first : first + self.index.at_once]
+        read = [self._read(name, fact) for fact in facts]
+        kept = self.source.prompts.kept
         return {
             "first": first,
+            "read": [None if text is None else self._said(text, TEXT) for text in read],
+            "rebuilt": [not self._pictured and fact.id not in kept for fact in facts],
             "arms": {
                 str(arm): self._of_arm(self._answered(name, place, arm), facts, first)
                 for arm in self.index.arms
                 if arm in self._rows[place].jobs
             },
         }
+
+    def _read(self, name: SetName, fact: Fact) -> str | None:
+        """Return what is read of a prompt without attack.
+
+        Pictures are drawn of it as it stands.
+        """
+        return fact.prompt if self._pictured else self.source.prompts.read(name, fact)
 
     def _of_arm(self, found: "_Answered", facts: Sequence[Fact], first: int) -> dict[str, Any]:
         part = slice(first, first + len(facts))

@@ -3,15 +3,15 @@
 import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from auditor.certificate.redaction import Change, marker
-from auditor.certificate.schema import Certificate
+from auditor.certificate.schema import Certificate, PromptsPart
 from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
 from auditor.core.baselines import Baseline
 from auditor.core.errors import AuditorError, EvidenceChangedError
-from auditor.core.facts import FactSets, SetName
+from auditor.core.facts import SET_NAMES, Fact, FactSets, SetName
 from auditor.store.base import EvidenceStore
 from auditor.store.ledger import AuditRun
 
@@ -25,6 +25,24 @@ class MeasuredAttack:
     """Arm to the keys of its jobs, one a seed."""
     metric: str | None = None
     """Leading metric; None where nothing but the evidence says it."""
+
+
+@dataclass(frozen=True)
+class PromptsAsRead:
+    """Prompts as the original reads them, as far as they were kept."""
+
+    kept: Mapping[str, str] = field(default_factory=dict)
+    """Id of a fact to what is read."""
+    frames: Mapping[SetName, tuple[str, str]] = field(default_factory=dict)
+    """Text before and after the prompts of a set, where only the first was kept; by it the others
+    are put together."""
+
+    def read(self, name: SetName, fact: Fact) -> str | None:
+        """Return what is read of a fact's prompt, or None."""
+        if fact.id in self.kept or name not in self.frames:
+            return self.kept.get(fact.id)
+        before, after = self.frames[name]
+        return f"{before}{fact.prompt}{after}"
 
 
 @dataclass(frozen=True)
@@ -46,8 +64,8 @@ class EvidenceSource:
     """Digest of each job's evidence, as the certificate lists it; None without a certificate."""
     baseline: Baseline | None
     """Baseline of the verdict; None without a certificate."""
-    prompts: Mapping[SetName, tuple[str, str]]
-    """Fact and prompt, as the original reads it, of which the certificate has the text."""
+    prompts: PromptsAsRead
+    """Prompts as the original reads them."""
     redacted: Change | None
     """Function that stands a digest in the place of a text; None where texts are shown."""
 
@@ -61,13 +79,13 @@ def of_certificate(certificate: Certificate, store: EvidenceStore) -> EvidenceSo
     Raises:
         AuditorError: The facts are not there, or were changed.
     """
-    shown = certificate.reproduction.prompts
     matrix = certificate.matrix
+    facts = store.facts(certificate.identity.facts_digest)
     return EvidenceSource(
         model=certificate.name,
         verdict=certificate.verdict.title,
         store=store,
-        facts=store.facts(certificate.identity.facts_digest),
+        facts=facts,
         attacks=tuple(
             MeasuredAttack(row.id, row.jobs, row.metric) for row in matrix if any(row.jobs.values())
         ),
@@ -75,7 +93,7 @@ def of_certificate(certificate: Certificate, store: EvidenceStore) -> EvidenceSo
         arms=_arms(row.jobs for row in matrix),
         listed=certificate.evidence.jobs,
         baseline=certificate.verdict.baseline,
-        prompts={p.set: (p.fact, p.text) for p in shown.shown} if shown else {},
+        prompts=_prompts(certificate.reproduction.prompts, facts, store),
         redacted=None if certificate.redaction == "none" else _redacting(store),
     )
 
@@ -110,9 +128,39 @@ def of_run(run: AuditRun, store: EvidenceStore, *, redacted: bool) -> EvidenceSo
         arms=_arms(run.jobs.values()),
         listed=None,
         baseline=None,
-        prompts={},
+        prompts=_kept(run.read, store),
         redacted=_redacting(store) if redacted else None,
     )
+
+
+def _prompts(part: PromptsPart | None, facts: FactSets, store: EvidenceStore) -> PromptsAsRead:
+    """Return the prompts as read that the store keeps.
+
+    Where it keeps none, they are put together by the shown ones.
+    """
+    if part is None:
+        return PromptsAsRead()
+    held = _kept(part.read, store)
+    if held.kept:
+        return held
+    frames: dict[SetName, tuple[str, str]] = {}
+    for shown in part.shown:
+        own = next((f.prompt for f in facts.named(shown.set) if f.id == shown.fact), None)
+        if own is not None and shown.text.count(own) == 1:
+            before, _, after = shown.text.partition(own)
+            frames[shown.set] = (before, after)
+    return PromptsAsRead({shown.fact: shown.text for shown in part.shown}, frames)
+
+
+def _kept(key: str | None, store: EvidenceStore) -> PromptsAsRead:
+    """Return the prompts as read of a digest."""
+    if key is None:
+        return PromptsAsRead()
+    try:
+        read = store.facts(key)
+    except (AuditorError, OSError):
+        return PromptsAsRead()
+    return PromptsAsRead({fact.id: fact.prompt for name in SET_NAMES for fact in read.named(name)})
 
 
 def _asked_of_forget(

@@ -101,7 +101,7 @@ def test_an_inconclusive_audit_begins_with_what_would_decide():
 
 def test_what_is_not_auditable_says_what_was_not_known_and_what_to_mend():
     told_of = summary(honest_certificate("NOT AUDITABLE"))
-    assert "original knows 33 %" in str(told_of.in_short[0])
+    assert "original knows 33.0 %" in str(told_of.in_short[0])
     assert any("`auditor facts check`" in step for step in told_of.next_steps)
     assert not any("Sign it" in step for step in told_of.next_steps)
 

@@ -315,6 +315,19 @@ def waiting(jobs: Iterable[LabelledJob], store: EvidenceStore) -> dict[ModelKey,
     return groups
 
 
+def task_of(jobs: Iterable[LabelledJob], to_run: int) -> str:
+    """Describe the work, and how much of it was done before.
+
+    Args:
+        jobs: What is asked.
+        to_run: Number of jobs that the store lacks.
+    """
+    total = len({entry.job.key for entry in jobs})
+    if to_run == total:
+        return TASK
+    return f"{TASK}: {total - to_run} of {total} jobs found in the store, {to_run} to run"
+
+
 class Turn(NamedTuple):
     """Job that a worker is to do next."""
 

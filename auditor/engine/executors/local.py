@@ -6,13 +6,13 @@ from auditor.core.errors import AuditorError
 from auditor.core.progress import Progress
 from auditor.engine.executors.base import (
     EXECUTORS,
-    TASK,
     Agenda,
     Executor,
     LabelledJob,
     Ticker,
     Worker,
     model_key,
+    task_of,
     waiting,
 )
 from auditor.engine.failure import Failure
@@ -42,7 +42,8 @@ class LocalExecutor(Executor):
         groups = waiting(jobs, store)
         if not groups:
             return {}
-        with progress.task(TASK, sum(map(len, groups.values()))) as advance:
+        total = sum(map(len, groups.values()))
+        with progress.task(task_of(jobs, total), total) as advance:
             current, held, agenda = "", None, Agenda(groups, advance)
             worker = Worker(models, store, Ticker(lambda line: advance(0, f"{current}: {line}")))
             try:

@@ -22,7 +22,6 @@ from auditor.core.progress import Advance, Progress
 from auditor.core.quiet import quiet_libraries
 from auditor.engine.executors.base import (
     EXECUTORS,
-    TASK,
     Agenda,
     Answer,
     Executor,
@@ -33,6 +32,7 @@ from auditor.engine.executors.base import (
     Worker,
     model_key,
     portable,
+    task_of,
     waiting,
 )
 from auditor.engine.failure import RETRIES, Failure, FailureKind
@@ -90,7 +90,7 @@ class ProcessesExecutor(Executor):
         if not total:
             return {}
         size = min(self.workers or _processors(), total if self.workers else len(groups))
-        with progress.task(TASK, total) as advance:
+        with progress.task(task_of(jobs, total), total) as advance:
             crew = _Crew(groups, models, store, self._threads, advance)
             return crew.work(size)
 

@@ -25,7 +25,6 @@ from auditor.core.progress import Advance, Progress
 from auditor.core.quiet import quiet_libraries
 from auditor.engine.executors.base import (
     EXECUTORS,
-    TASK,
     Agenda,
     Answer,
     Executor,
@@ -36,6 +35,7 @@ from auditor.engine.executors.base import (
     Worker,
     model_key,
     portable,
+    task_of,
     waiting,
 )
 from auditor.engine.executors.canary import Canary, sing
@@ -116,7 +116,7 @@ class RayExecutor(Executor):
         on_cpu = all(key.spec.device_map == CPU for key in groups)
         needs, room = needs_of(ray.nodes(), self._threads, 0 if on_cpu else self._gpus)
         size = min(self.workers or room, total if self.workers else len(groups))
-        with progress.task(TASK, total) as advance:
+        with progress.task(task_of(jobs, total), total) as advance:
             advance(0, "waiting for workers of the cluster")
             crew = _Crew(groups, store, advance)
             # Ray prints what it has to say of dead workers, and standard output is for data

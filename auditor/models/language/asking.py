@@ -81,6 +81,19 @@ def asked_facts(model: LanguageModel, sets: FactSets, *, generates: bool) -> Ask
     )
 
 
+def prompts_as_read(model: LanguageModel, sets: FactSets) -> dict[str, str]:
+    """Return the text of each prompt's tokens by id of the fact.
+
+    Special tokens are included.
+
+    Args:
+        model: The model; its weights are not loaded.
+        sets: The facts.
+    """
+    facts = [fact for name in _SETS for fact in sets.named(name)]
+    return {fact.id: _read(model, _prompt(model, fact))[0] for fact in facts}
+
+
 def _prompt(model: LanguageModel, fact: Fact) -> list[int]:
     """Return the ids of a prompt with those put around it."""
     form = model.prompt_format
@@ -112,8 +125,13 @@ def _digest(items: Sequence[Any]) -> str:
 
 
 def _shown(model: LanguageModel, fact: Fact, ids: list[int]) -> ShownPrompt:
+    return ShownPrompt(fact.id, *_read(model, ids))
+
+
+def _read(model: LanguageModel, ids: list[int]) -> tuple[str, int]:
+    """Return text and number of a prompt's tokens that are read."""
     ids = ids[begun_again(model.tokenizer, ids) :]
-    return ShownPrompt(fact.id, str(model.tokenizer.decode(ids)), len(ids))
+    return str(model.tokenizer.decode(ids)), len(ids)
 
 
 def _traces(model: LanguageModel, prompt: str) -> ShownTraces | None:

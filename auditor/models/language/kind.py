@@ -187,6 +187,19 @@ class LanguageKind(ModelKind):
         _ASKED[how, sets] = asked_facts(model, sets, generates=generates)
         return _ASKED[how, sets]
 
+    def prompts_as_read(
+        self,
+        spec: ModelSpec,
+        location: "Location",
+        sets: FactSets,
+        prompt_format: PromptFormat,
+    ) -> Mapping[str, str]:
+        """Return the text of each prompt's tokens, by id of the fact."""
+        from auditor.models.language.asking import prompts_as_read
+
+        model = self.open(spec, location, prompt_format, TOKEN_BUDGET, lambda n: None)
+        return prompts_as_read(model, sets)
+
     def other_formats(
         self, spec: ModelSpec, location: "Location", given: PromptFormat
     ) -> Sequence[PromptFormat]:

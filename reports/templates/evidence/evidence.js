@@ -543,7 +543,7 @@
         term("True answer", make("strong", {}, said(facts.answer[fact]))),
         term("Entity", said(facts.entity[fact])),
         term("Fact", link),
-        term("Prompt as read", ...readPrompt(fact)),
+        term("Prompt as read", ...readPrompt(place, asIs)),
       ),
       make(
         "p",
@@ -559,11 +559,13 @@
     ];
   }
 
-  function readPrompt(fact) {
-    const read = facts.read;
-    if (read?.fact === fact) return [said(read.text), " ", make("span", { className: "cut" }, "(as the original reads it)")];
-    const kept = read ? [" The original read the first fact of this set as: ", said(read.text)] : [];
-    return [missing("Not kept in the evidence for this fact."), ...kept];
+  function readPrompt(place, asIs) {
+    const text = asIs.read[place];
+    if (text === null) return [missing("Not kept in the evidence.")];
+    const how = asIs.rebuilt[place]
+      ? "(put together: within what the original reads around the first fact of this set)"
+      : "(as the original reads it, without attack)";
+    return [said(text), " ", make("span", { className: "cut" }, how)];
   }
 
   function toldOf(attack, fact) {

@@ -19,6 +19,9 @@ from auditor.cli.options import default_store
 from auditor.engine.plan import read_plan
 from auditor.models.kind import KINDS
 
+SIGNED = Path(__file__).parents[3] / "docs" / "gallery" / "pass" / "certificate.dsse.json"
+"""A sample certificate, which has no evidence beside it."""
+
 
 @pytest.fixture
 def terminal(monkeypatch):
@@ -133,8 +136,38 @@ def test_evidence_that_is_missing_has_one_code(certificate_file, tmp_path):
     gate = ["gate", path, "--policy", "research", "--unsigned"]
     export = ["export", path, "--as", "csv"]
     nowhere = ["--evidence", str(tmp_path / "nowhere")]
-    for command in (gate, [*gate, *nowhere], export, [*export, *nowhere]):
+    verify = ["verify", str(SIGNED), "--key", str(SIGNED.parents[1] / "auditor.pub.pem")]
+    compare = ["compare", path, path, "--evidence-a", nowhere[1]]
+    for command in (
+        *(gate, [*gate, *nowhere], export, [*export, *nowhere], [*export, "--prompts"]),
+        *([*verify, "--require-evidence"], [*verify, *nowhere], compare),
+    ):
         assert run(command) == 15, command
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["attacks", "list", "--family", "none"],
+        ["attacks", "show", "none/as-is"],
+        ["compare", "CERT", "CERT"],
+        ["doctor"],
+        ["init", "plan.yaml"],
+        ["keygen", "key"],
+        ["leaderboard", "."],
+        ["policy", "list"],
+        ["render", "--list"],
+        ["testbed", "list"],
+        ["verify", str(SIGNED), "--key", str(SIGNED.parents[1] / "auditor.pub.pem")],
+    ],
+    ids=lambda words: " ".join(words[:2]).partition("/")[0],
+)
+def test_the_last_line_says_what_to_do_next(
+    command, certificate_file, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    run([str(certificate_file) if word == "CERT" else word for word in command])
+    assert capsys.readouterr().out.strip().split("\n")[-1].startswith("next: ")
 
 
 def test_the_page_says_who_signed_after_signing(certificate_file, tmp_path, capsys):

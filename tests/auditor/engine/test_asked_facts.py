@@ -445,6 +445,11 @@ def test_other_tokens_block_a_pass_and_are_verified(folder, audit):
     assert [one.set for one in shown.shown] == ["forget", "retain"]
     assert shown.shown[0].text == "user: Person 0 lives in\nreply: "
     store = FolderStore(folder / "evidence")
+    read, asked = store.facts(shown.read), store.facts(certificate.identity.facts_digest)
+    assert [fact.prompt for fact in read.forget] == [
+        f"user: {fact.prompt}\nreply: " for fact in asked.forget
+    ]
+    assert len(read.retain) == len(asked.retain)
     check_contradiction(certificate, store)
     load_inputs(certificate, store)
     hidden = redact(certificate, store.redaction_key())

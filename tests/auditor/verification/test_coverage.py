@@ -230,6 +230,7 @@ def test_what_rests_on_the_signature_is_listed(finished, capsys):
         "reproduction.versions",
         "reproduction.hardware",
         *(f"reproduction.prompts.shown.{name}" for name in ("set", "fact", "text", "tokens")),
+        "reproduction.prompts.read",
         "timing.issued",
         "timing.started",
         "timing.wall_seconds",

@@ -35,6 +35,11 @@ def fact(number, set_name="forget", text="{}"):
     )
 
 
+def framed(own):
+    """A fact's prompt as a model with a chat template reads it."""
+    return f"<s>[INST] {own.prompt} [/INST]"
+
+
 def level(arm, attack, number):
     """K that a model has of a fact: the unlearned one knows what leaks again in 4 bits."""
     if arm == "original":
@@ -57,6 +62,7 @@ class MeasuredAudit:
         seeds: seeds of each attack.
         arrays: arrays that jobs keep, of arm and attack.
         notes: what jobs note.
+        read: what is read of a fact's prompt; None keeps none.
     """
 
     def __init__(
@@ -72,6 +78,7 @@ class MeasuredAudit:
         seeds=1,
         arrays=lambda arm, attack: {},
         notes=None,
+        read=None,
     ):
         self.root, self.attacks, self.arms = root, attacks, arms
         self.sets = FactSets(
@@ -80,6 +87,7 @@ class MeasuredAudit:
         )
         self.store = FolderStore(root / "evidence")
         self.facts = self.store.put_facts(self.sets)
+        self.read = None if read is None else self.store.put_facts(self._as_read(read))
         self.jobs = {}
         for attack in attacks:
             for arm in arms:
@@ -96,6 +104,14 @@ class MeasuredAudit:
                     ]
                     key = self.write(attack, arm, seed, rows, arrays(arm, attack), notes or {})
                     self.jobs.setdefault(attack, {}).setdefault(arm, []).append(key)
+
+    def _as_read(self, read):
+        return FactSets(
+            **{
+                name: [own.model_copy(update={"prompt": read(own)}) for own in facts]
+                for name, facts in self.sets
+            }
+        )
 
     def write(self, attack, arm, seed, rows, arrays, notes):
         identity = {
@@ -128,7 +144,11 @@ class MeasuredAudit:
             rows.append(made)
         keys = [key for by_arm in self.jobs.values() for own in by_arm.values() for key in own]
         identity = honest.identity.model_dump() | {"facts_digest": self.facts}
+        first = self.sets.forget[0]
+        shown = [{"set": "forget", "fact": first.id, "text": framed(first), "tokens": 9}]
+        prompts = {"digests": {}, "shown": shown, "read": self.read}
         content = {
+            "reproduction": honest.reproduction.model_dump() | {"prompts": prompts},
             "matrix": rows,
             "identity": identity,
             "evidence": {

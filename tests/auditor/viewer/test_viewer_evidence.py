@@ -18,6 +18,7 @@ from measured_audit import (
     OTHER,
     PRIMARY,
     MeasuredAudit,
+    framed,
     level,
 )
 from served_folder import serving
@@ -114,6 +115,27 @@ def test_a_fact_that_was_not_measured_is_absent_and_not_0(tmp_path):
     answers = read(view, "answers-forget-0-0")["arms"]["unlearned"]
     assert answers["said"][3] is None
     assert answers["k"][PRIMARY][3] is None
+
+
+def test_each_prompt_is_shown_as_it_was_read(tmp_path):
+    view = view_of(MeasuredAudit(tmp_path, read=lambda own: f"<s>{own.prompt.upper()}</s>"))
+    found = read(view, "answers-forget-0-0")
+    assert found["read"][1] == "<s>WHERE WAS PERSON 1 OF FORGET BORN?</s>"
+    assert not any(found["rebuilt"])
+
+
+def test_where_one_prompt_was_kept_the_others_are_put_together_and_it_is_said(tmp_path):
+    audit = MeasuredAudit(tmp_path)
+    found = read(view_of(audit), "answers-forget-0-0")
+    assert found["read"] == [framed(own) for own in audit.sets.forget]
+    assert found["rebuilt"] == [False] + [True] * (FACTS - 1)
+    assert read(view_of(audit), "answers-retain-0-0")["read"] == [None] * 4
+
+
+def test_what_was_kept_of_prompts_is_only_shown_whole(tmp_path):
+    audit = MeasuredAudit(tmp_path, read=framed)
+    (audit.store.root / "inputs" / f"{audit.read}.json").write_text("{}")
+    assert all(read(view_of(audit), "answers-forget-0-0")["rebuilt"][1:])
 
 
 @pytest.mark.parametrize("how", ["gone", "changed", "other"])

@@ -1,0 +1,62 @@
+"""Progress in a terminal of 80 columns and in a log: whole names, time left, jobs found."""
+
+import io
+import re
+import time
+
+import pytest
+from rich.console import Console
+
+from auditor.cli import progress
+from auditor.cli.progress import LogProgress, TerminalProgress
+from auditor.engine.executors.base import TASK, task_of
+
+LABEL = "relearning/held-out-facts by attribute full rate 0.0001 on retrained-0: 1,024 answers"
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """What is written on a terminal of 80 columns."""
+    shown = io.StringIO()
+    terminal = Console(file=shown, width=80, force_terminal=True, color_system=None)
+    monkeypatch.setattr(progress, "ERR", terminal)
+    return shown
+
+
+class _Jobs:
+    """Entries whose jobs have nothing but keys."""
+
+    def __init__(self, key):
+        self.job, self.key = self, key
+
+
+def test_jobs_found_in_the_store_are_counted_once():
+    jobs = [_Jobs(key) for key in "abcab"]
+    assert task_of(jobs, 3) == TASK
+    assert task_of(jobs, 1) == f"{TASK}: 2 of 3 jobs found in the store, 1 to run"
+
+
+def test_a_terminal_cuts_no_name_and_tells_the_time_left_after_one_job(written, monkeypatch):
+    with TerminalProgress().task(f"{TASK}: 12 of 40 jobs found in the store, 28 to run", 28) as on:
+        time.sleep(0.2)
+        on(1, LABEL)
+        time.sleep(0.3)
+    text = ESCAPES.sub("", written.getvalue())
+    lines = re.split(r"[\r\n]+", text)
+    assert all(len(line) <= 80 for line in lines)
+    assert "12 of 40 jobs found in the store, 28 to run" in text
+    assert "\u2026" not in text
+    words = " ".join(text.split())
+    assert LABEL in words
+    assert re.search(r"1/28 0:00:0\d about \d+ s left", words)
+
+
+def test_a_log_tells_the_time_left(monkeypatch):
+    shown = io.StringIO()
+    monkeypatch.setattr(progress, "ERR", Console(file=shown, width=400))
+    monkeypatch.setattr(progress, "_QUIET_SECONDS", 0.0)
+    with LogProgress().task("asking", 4) as on:
+        time.sleep(0.01)
+        on(1, LABEL)
+    assert re.search(rf"asking \(1/4, about 0 s left\) {re.escape(LABEL)}", shown.getvalue())
