@@ -93,7 +93,7 @@ def pictures(table: pa.Table, set_name: SetName) -> dict[str, bytes]:
 
 
 def prompts(table: pa.Table, set_name: SetName) -> dict[str, str]:
-    """Return the questions that were put in place of a fact's own, by fact.
+    """Return questions that were put in place of facts' own.
 
     Of several, the one that led to the answer that `answers` returns.
     """

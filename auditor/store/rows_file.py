@@ -82,7 +82,7 @@ def _check_size(metadata: pq.FileMetaData) -> None:
 
 
 def _check_schema(schema: pa.Schema) -> None:
-    """Hold the columns to those that are written, now or by earlier releases."""
+    """Hold columns to those written now or by earlier releases."""
     plain = {
         field.name: field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         for field in schema
