@@ -160,7 +160,7 @@ class Measurement:
     def to_frame(self) -> pd.DataFrame:
         """The evidence: one row a fact, metric, seed, arm and attack."""
         frames = [
-            entry.rows.drop_columns(["picture"])
+            entry.rows.drop_columns(["picture", "prompt"])
             .to_pandas()
             .assign(
                 attack=entry.attack.name,

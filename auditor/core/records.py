@@ -34,6 +34,9 @@ class Row(NamedTuple):
     """Answer of the model, where the metric had it generate one."""
     picture: bytes | None = None
     """Picture that the model drew, as a small PNG; None where it drew none."""
+    prompt: str | None = None
+    """Question that was put, with what was given of the answer; None where it was the fact's own,
+    or no text says it."""
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,13 @@ SCHEMA = pa.schema(
         pa.field("k", pa.float64(), nullable=False),
         pa.field("answer", pa.string()),
         pa.field("picture", pa.binary()),
+        pa.field("prompt", pa.string()),
     ]
 )
-"""Columns and their types. Evidence of earlier releases has no pictures, not even the column."""
+"""Columns and their types."""
+
+ADDED = frozenset({"picture", "prompt"})
+"""Columns that evidence of earlier releases does not have."""
 
 DECIDING = ("set", "fact", "metric", "k")
 """Columns that a verdict needs."""
@@ -86,6 +90,27 @@ def pictures(table: pa.Table, set_name: SetName) -> dict[str, bytes]:
     ):
         drawn.setdefault(fact, picture)
     return drawn
+
+
+def prompts(table: pa.Table, set_name: SetName) -> dict[str, str]:
+    """Return questions that were put in place of facts' own.
+
+    Of several, the one that led to the answer that `answers` returns.
+    """
+    if "prompt" not in table.column_names:
+        return {}
+    held = table.filter(pc.equal(table["set"], set_name))
+    if held["prompt"].null_count == len(held):
+        return {}
+    said = _texts(held["answer"])
+    found: dict[str, str | None] = {}
+    for answered in (True, False):
+        for fact, answer, prompt in zip(
+            _texts(held["fact"]), said, _texts(held["prompt"]), strict=True
+        ):
+            if (answer is not None) == answered:
+                found.setdefault(fact, prompt)
+    return {fact: prompt for fact, prompt in found.items() if prompt is not None}
 
 
 def plain(table: pa.Table) -> pa.Table:

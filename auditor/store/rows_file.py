@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from auditor.core.aliases import COLUMNS
 from auditor.core.facts import SetName
 from auditor.core.records import MOST_ROWS
-from auditor.store.columns import REPEATED, SCHEMA, coded, named, numbers
+from auditor.store.columns import ADDED, REPEATED, SCHEMA, coded, named, numbers
 
 _UNFOLDED = 2**30
 """Most bytes of a job's rows, when they are no longer compressed."""
@@ -24,7 +24,7 @@ _PIECES = 1_000
 """Most row groups of a file."""
 _CODECS = frozenset({"SNAPPY", "UNCOMPRESSED"})
 """Compressions of the files that are read: what is written, and none that makes much of little."""
-_OPTIONAL = frozenset({"answer", "picture"})
+_OPTIONAL = ADDED | {"answer"}
 """Columns whose values may be missing."""
 
 
@@ -82,17 +82,14 @@ def _check_size(metadata: pq.FileMetaData) -> None:
 
 
 def _check_schema(schema: pa.Schema) -> None:
-    """Hold the columns to those that are written.
-
-    Earlier releases wrote no pictures.
-    """
+    """Hold columns to those written now or by earlier releases."""
     plain = {
         field.name: field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         for field in schema
     }
     written = dict(zip(SCHEMA.names, SCHEMA.types, strict=True))
     if len(plain) < len(schema) or plain != {
-        name: kind for name, kind in written.items() if name != "picture" or name in plain
+        name: kind for name, kind in written.items() if name not in ADDED or name in plain
     }:
         raise ValueError(f"its columns are {', '.join(map(ascii, schema.names[:20]))}")
 

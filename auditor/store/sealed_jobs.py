@@ -34,6 +34,9 @@ SEAL = "seal.json"
 COST = "cost.json"
 """File that no digest covers."""
 _ROWS = "rows.parquet"
+_DICTIONARY_BYTES = 2**25
+"""Most bytes of a column's different values that are each written once: answers and prompts stand
+in the row of every metric."""
 _NOTES = "notes.json"
 _ARRAYS = "arrays.safetensors"
 _IDENTITY = "job.json"
@@ -305,7 +308,9 @@ def seal_files(
     (folder / _IDENTITY).write_bytes(canonical_json(identity))
     (folder / _ENVIRONMENT).write_bytes(canonical_json(environment.model_dump()))
     (folder / _NOTES).write_bytes(notes_json(record.notes))
-    pq.write_table(tabulate(record.rows), folder / _ROWS)
+    pq.write_table(
+        tabulate(record.rows), folder / _ROWS, dictionary_pagesize_limit=_DICTIONARY_BYTES
+    )
     if record.arrays:
         # safetensors writes the memory of a strided array as if it were contiguous
         whole = {name: np.asarray(a, order="C") for name, a in record.arrays.items()}

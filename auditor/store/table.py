@@ -85,6 +85,16 @@ class EvidenceTable:
             said = columns.answers(entry.rows, set_name) | said
         return said
 
+    def prompts(self, attack: AttackId, arm: str, set_name: SetName) -> dict[str, str]:
+        """Return how the arm was asked, by fact (first seed).
+
+        Facts that were asked by their own prompt are absent.
+        """
+        asked: dict[str, str] = {}
+        for entry in self._cells.get((attack, arm), []):
+            asked = columns.prompts(entry.rows, set_name) | asked
+        return asked
+
     def pictures(self, attack: AttackId, arm: str, set_name: SetName) -> dict[str, bytes]:
         """Return what the arm drew, by fact (first seed).
 

@@ -216,6 +216,10 @@ class EvidenceView:
                 self._said(found.said[fact.id], ANSWER) if fact.id in found.said else None
                 for fact in facts
             ],
+            "asked": [
+                self._said(found.asked[fact.id], ANSWER) if fact.id in found.asked else None
+                for fact in facts
+            ],
             "pictures": [self._picture(found.drawn.get(fact.id)) for fact in facts],
             "k": {
                 metric: [None if np.isnan(k) else round(float(k), 6) for k in known[part]]
@@ -244,6 +248,7 @@ class EvidenceView:
         found = _Answered(
             said=table.answers(attack, arm, name),
             drawn=table.pictures(attack, arm, name),
+            asked=table.prompts(attack, arm, name),
             known={metric: ks for metric, ks in known.items() if ks is not None},
             tokens=token_log_probabilities(self.source.store, jobs[0], self.source.facts, name),
             notes=self._notes(jobs[0]),
@@ -388,6 +393,8 @@ class _Answered:
 
     said: Mapping[str, str]
     drawn: Mapping[str, bytes]
+    asked: Mapping[str, str]
+    """What was asked, where it was not the fact's prompt."""
     known: Mapping[str, FloatArray]
     """Metric to K [facts]."""
     tokens: Mapping[str, Mapping[str, Sequence[float]]]

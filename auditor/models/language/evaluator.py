@@ -114,14 +114,32 @@ class TextEvaluator(Evaluator[LanguageModel]):
         It comes by the parts that were asked together.
         """
         readings = {name: iter(metric.read(transcript)) for name, metric in self.metrics.items()}
+        given = iter(transcript.given)
+        worded = [
+            [
+                None if text == fact.prompt else text
+                for (_, fact), text in zip(part, islice(given, len(part)), strict=True)
+            ]
+            for part in parts
+        ]
         return [
             tuple(
-                Row(set_name, fact.id, fact.entity, metric, reading.k, reading.answer)
+                Row(
+                    set_name,
+                    fact.id,
+                    fact.entity,
+                    metric,
+                    reading.k,
+                    reading.answer,
+                    prompt=prompt,
+                )
                 for metric, found in readings.items()
-                for (set_name, fact), reading in zip(part, islice(found, len(part)), strict=True)
+                for (set_name, fact), prompt, reading in zip(
+                    part, prompts, islice(found, len(part)), strict=True
+                )
                 if reading.k is not None
             )
-            for part in parts
+            for part, prompts in zip(parts, worded, strict=True)
         ]
 
     def notes(self, model: LanguageModel) -> dict[str, Any]:

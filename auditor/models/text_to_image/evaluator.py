@@ -98,7 +98,13 @@ class ImageEvaluator(Evaluator["TextToImage"]):
         prompts = [rewrite(fact).prompt for _, fact in asked]
         seeds = [image_seed(fact.id) for _, fact in asked]
         given = None if embeddings is None else embeddings(prompts)
-        return self.judged(asked, model.generate(prompts, seeds, embeddings=given))
+        rows = self.judged(asked, model.generate(prompts, seeds, embeddings=given))
+        worded = {
+            (name, fact.id): prompt
+            for (name, fact), prompt in zip(asked, prompts, strict=True)
+            if prompt != fact.prompt
+        }
+        return tuple(row._replace(prompt=worded.get((row.set, row.fact))) for row in rows)
 
     def with_metrics(self, metrics: Sequence[str]) -> Self:
         """The same prompts, seeds and classifier with other metrics."""

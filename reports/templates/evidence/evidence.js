@@ -581,6 +581,8 @@
   function answer(of, place) {
     if (!of) return [missing("not measured")];
     const parts = [];
+    const asked = of.asked[place];
+    if (asked !== null) parts.push(make("span", { className: "unit" }, "asked: ", said(asked)), make("br"));
     const drew = of.pictures[place];
     if (drew) parts.push(make("img", { src: drew, alt: "Picture that the model drew", className: "drawn" }));
     if (of.said[place] === "") parts.push(missing("(empty)"));

@@ -46,6 +46,9 @@ def test_k_is_the_geometric_mean_over_the_rest(architecture, shown, subjects, tm
     expected = {f.id: rest(subject, f"{f.prompt} ", f.answer, shown) for f in FACTS}
     assert {row.fact: row.k for row in record.rows} == pytest.approx(expected, rel=1e-3)
     assert record.notes["answers_too_short"] == 1 + (shown >= 4)
+    given = {row.fact: row.prompt for row in record.rows}
+    assert given["b"].startswith("The quick brown f")
+    assert "lazy dog" not in given["b"]
 
 
 def test_it_works_in_a_chat_template(tmp_path):

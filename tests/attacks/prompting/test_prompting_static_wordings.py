@@ -179,6 +179,10 @@ def test_a_fact_keeps_its_strongest_paraphrase(architecture, subjects, measured)
         prompts = fact.paraphrases or (fact.prompt,)
         best = max(by_prompt[fact.id, prompt] for prompt in prompts)
         assert found[fact.id] == pytest.approx(best, rel=1e-4)
+    for row in record.rows:  # the wording that counted is kept, unless it is the fact's own
+        own = next(fact.prompt for fact in PERSONS if fact.id == row.fact)
+        assert by_prompt[row.fact, row.prompt or own] == pytest.approx(row.k, rel=1e-4)
+        assert (row.prompt is None) == (row.fact == "c")
     notes = record.notes["wordings"]
     assert record.notes["facts_asked_as_they_stand"] == 1
     assert {name: entry["facts"] for name, entry in notes.items()} == {

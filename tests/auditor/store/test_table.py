@@ -27,6 +27,24 @@ def matrix(table, arms=("unlearned", "original"), facts=("a", "b"), **changes):
     return table.matrix(where["attack"], arms, where["set_name"], where["metric"], facts)
 
 
+def test_the_question_is_that_of_the_answer_that_is_shown():
+    rows = [
+        Row("forget", "a", "s", P, 0.9, None, prompt="scored so"),
+        Row("forget", "a", "s", "rouge", 0.5, "said", prompt="asked so"),
+        Row("forget", "b", "s", P, 0.9, None, prompt="scored so"),
+        Row("forget", "b", "s", "rouge", 0.5, "said"),
+        Row("forget", "c", "s", P, 0.9, None, prompt="scored so"),
+        Row("retain", "d", "s", P, 0.9, None, prompt="scored so"),
+    ]
+    table = EvidenceTable([Evidence(NF4, "unlearned", 0, tabulate(rows))])
+    assert table.prompts(NF4, "unlearned", "forget") == {"a": "asked so", "c": "scored so"}
+    without = tabulate(rows).drop_columns(["prompt"])
+    assert (
+        EvidenceTable([Evidence(NF4, "unlearned", 0, without)]).prompts(NF4, "unlearned", "forget")
+        == {}
+    ), "earlier releases kept none"
+
+
 def test_knowledge_is_the_mean_over_seeds():
     table = EvidenceTable(
         [

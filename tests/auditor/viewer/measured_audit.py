@@ -63,6 +63,7 @@ class MeasuredAudit:
         arrays: arrays that jobs keep, of arm and attack.
         notes: what jobs note.
         read: what is read of a fact's prompt; None keeps none.
+        asked: question that is put under an attack, of arm, attack and number; None for the fact's.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class MeasuredAudit:
         arrays=lambda arm, attack: {},
         notes=None,
         read=None,
+        asked=lambda arm, attack, number: None,
     ):
         self.root, self.attacks, self.arms = root, attacks, arms
         self.sets = FactSets(
@@ -93,10 +95,11 @@ class MeasuredAudit:
             for arm in arms:
                 for seed in range(seeds):
                     rows = [
-                        Row(name, own.id, own.entity, metric, value, answer, drawn)
+                        Row(name, own.id, own.entity, metric, value, answer, drawn, put)
                         for name in ("forget", "retain")
                         for number, own in enumerate(self.sets.named(name))
                         if (value := k(arm, attack, number)) is not None
+                        for put in (asked(arm, attack, number),)
                         for metric, answer, drawn in (
                             (PRIMARY, said(arm, attack, number), picture(arm, attack, number)),
                             (OTHER, None, None),

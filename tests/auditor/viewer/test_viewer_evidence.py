@@ -132,6 +132,15 @@ def test_where_one_prompt_was_kept_the_others_are_put_together_and_it_is_said(tm
     assert read(view_of(audit), "answers-retain-0-0")["read"] == [None] * 4
 
 
+def test_the_question_that_an_attack_put_stands_with_the_answer(tmp_path):
+    def asked(arm, attack, number):
+        return f"{arm}: <b>{number}</b>?" if attack[0].startswith("prompting") else None
+
+    view = view_of(MeasuredAudit(tmp_path, asked=asked))
+    assert read(view, "answers-forget-2-0")["arms"]["original"]["asked"][3] == "original: <b>3</b>?"
+    assert read(view, "answers-forget-0-0")["arms"]["original"]["asked"] == [None] * FACTS
+
+
 def test_what_was_kept_of_prompts_is_only_shown_whole(tmp_path):
     audit = MeasuredAudit(tmp_path, read=framed)
     (audit.store.root / "inputs" / f"{audit.read}.json").write_text("{}")
