@@ -408,8 +408,12 @@ TOKENS = [b"<eos>", b"a", b"b", b"ab"]
 def lying(**changes):
     """A file whose header is whole, and whose settings or tokens are as given."""
     numbers = {
-        "block_count": 1, "context_length": 8, "embedding_length": 8,
-        "feed_forward_length": 8, "attention.head_count": 2, "attention.head_count_kv": 2,
+        "block_count": 1,
+        "context_length": 8,
+        "embedding_length": 8,
+        "feed_forward_length": 8,
+        "attention.head_count": 2,
+        "attention.head_count_kv": 2,
     }
     tokens = changes.get("tokens", TOKENS)
     settings = {
