@@ -10,7 +10,6 @@ llama.cpp runs would be audited then, so that such files are refused.
 
 import os
 import stat
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.integrations import GGUF_CONFIG_MAPPING
+from transformers.integrations.gguf import GGUF_CONFIG_ARCHS
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -52,6 +52,7 @@ _LLAMA3 = {
 """Scaling of the frequencies of Llama 3.1 and 3.2, its factor aside."""
 _ENDS = tuple(f"tokenizer.ggml.{name}_token_id" for name in ("eos", "eot", "eom"))
 """Settings that name tokens at which llama.cpp ends an answer."""
+_CONTEXT, _WINDOW = "context_length", "attention.sliding_window"
 _WITHOUT_EFFECT = frozenset(
     {"vocab_size", "tensor_data_layout", "rope.scaling.finetuned", "attention.causal"}
 )
@@ -241,18 +242,22 @@ def _check_settings(config: PretrainedConfig, path: Path, header: GGUFHeader) ->
     Raises:
         AuditorError: Names them all.
     """
-    if header.architecture not in GGUF_CONFIG_MAPPING:  # those that are read by code of their own
+    if header.architecture in GGUF_CONFIG_ARCHS:  # read by code of their own, key by key
         return
-    read = {key for key, name in GGUF_CONFIG_MAPPING[header.architecture].items() if name}
+    plain = {_plain(name): known for name, known in GGUF_CONFIG_MAPPING.items()}
+    read = {key for key, name in plain.get(_plain(header.architecture), {}).items() if name}
     expected = _expected(config)
     odd = []
     for key, value in header.own.items():
-        if key in expected:
-            wanted = expected[key]
-            if not np.allclose(np.float32(value), np.float32(wanted), rtol=1e-6):
-                odd.append(f"{key} of {ascii(value)[:40]} would be {wanted}")
+        wanted = expected.get(key)
+        if wanted is not None and (key not in read or key == _CONTEXT):
+            if not isinstance(value, int | float) or not np.isclose(value, wanted, rtol=1e-6):
+                odd.append(f"{key} of {ascii(value)[:40]} would be {wanted:g}")
         elif key not in read and key not in _WITHOUT_EFFECT and value not in (0, "none", False):
             odd.append(f"{key} of {ascii(value)[:40]} would be passed over")
+    window = expected.get(_WINDOW)
+    if window and _WINDOW not in header.own and window < expected.get(_CONTEXT, 0):
+        odd.append(f"{_WINDOW}, of which it says nothing, would be {window:g}")
     if odd:
         raise AuditorError(
             f"{path} says of its network what transformers reads otherwise, so that another model "
@@ -260,20 +265,33 @@ def _check_settings(config: PretrainedConfig, path: Path, header: GGUFHeader) ->
         )
 
 
-def _expected(config: PretrainedConfig) -> Mapping[str, float]:
+def _plain(name: str) -> str:
+    """Name of an architecture, which the two spell differently, without what stands between."""
+    return name.replace("_", "").replace("-", "")
+
+
+def _expected(config: PretrainedConfig) -> dict[str, float]:
     """Settings of a file, by their names there, as a configuration has them."""
     rope = getattr(config, "rope_parameters", None) or {}
     heads = getattr(config, "num_attention_heads", None)
     width = getattr(config, "head_dim", None) or (heads and config.hidden_size // heads)
     found = {
-        "context_length": getattr(config, "max_position_embeddings", None),
+        _CONTEXT: getattr(config, "max_position_embeddings", None),
+        _WINDOW: getattr(config, "sliding_window", None),
         "attention.key_length": width,
         "attention.value_length": width,
         "rope.dimension_count": width and int(width * rope.get("partial_rotary_factor", 1.0)),
         "rope.freq_base": rope.get("rope_theta"),
-        "attention.sliding_window": getattr(config, "sliding_window", None),
+        "rope.scaling.factor": 1.0,
+        "rope.scaling.original_context_length": getattr(config, "max_position_embeddings", None),
+        "attn_logit_softcapping": getattr(config, "attn_logit_softcapping", None),
+        "final_logit_softcapping": getattr(config, "final_logit_softcapping", None),
+        "expert_feed_forward_length": getattr(config, "moe_intermediate_size", None),
+        "expert_shared_feed_forward_length": getattr(
+            config, "shared_expert_intermediate_size", None
+        ),
     }
-    return {key: value for key, value in found.items() if value is not None}
+    return {key: value for key, value in found.items() if isinstance(value, int | float)}
 
 
 def _said(error: BaseException) -> str:
