@@ -51,12 +51,12 @@ def located_model(text: str, root: Path | None) -> str:
             begin like a path, is a name.
         root: The folder at which relative paths start; None leaves the text as it is.
     """
-    if root is None or not (text.startswith((".", "~")) or _holds_model(root / text)):
+    if root is None or not (text.startswith((".", "~")) or holds_model(root / text)):
         return text
     return located_file(text, root)
 
 
-def _holds_model(path: Path) -> bool:
+def holds_model(path: Path) -> bool:
     """Return whether a folder is there, or a file that is a whole model.
 
     None is where no name may be as long.
