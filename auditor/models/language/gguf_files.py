@@ -52,6 +52,12 @@ _LLAMA3 = {
 """Scaling of the frequencies of Llama 3.1 and 3.2, its factor aside."""
 _ENDS = tuple(f"tokenizer.ggml.{name}_token_id" for name in ("eos", "eot", "eom"))
 """Settings that name tokens at which llama.cpp ends an answer."""
+_TOKENS = {
+    "bos_token_id": "tokenizer.ggml.bos_token_id",
+    "eos_token_id": "tokenizer.ggml.eos_token_id",
+    "pad_token_id": "tokenizer.ggml.padding_token_id",
+}
+"""Special tokens of a configuration, and the settings that name them."""
 _CONTEXT, _WINDOW = "context_length", "attention.sliding_window"
 _WITHOUT_EFFECT = frozenset(
     {"vocab_size", "tensor_data_layout", "rope.scaling.finetuned", "attention.causal"}
@@ -114,7 +120,8 @@ def load_gguf(auto_class: Any, spec: LanguageSpec, location: Location) -> PreTra
         dtype=getattr(torch, header.float_type if spec.dtype == "auto" else spec.dtype),
     )
     check_weights(network, header, path)
-    network.hf_quantizer.remove_quantization_config(network)  # of full precision from now on
+    if (quantizer := getattr(network, "hf_quantizer", None)) is not None:
+        quantizer.remove_quantization_config(network)  # it is of full precision from now on
     network.generation_config = GenerationConfig.from_pretrained(location.model)
     return network
 
@@ -175,6 +182,8 @@ def _write(path: Path, header: GGUFHeader, folder: Path) -> None:
             f"{path} is a model of the architecture {header.architecture}, and transformers does "
             f"not open it ({_said(error)}). Give the checkpoint that it was made from."
         ) from error
+    for name, key in _TOKENS.items():  # a default of the library is none of the file's
+        setattr(config, name, header.settings.get(key))
     _rounded_as_stored(config)
     _scale_frequencies(config, path, header)
     _check_settings(config, path, header)
@@ -188,9 +197,9 @@ def _write(path: Path, header: GGUFHeader, folder: Path) -> None:
             "checkpoint that it was made from."
         ) from error
     tokenizer.save_pretrained(folder)
-    ends = [header.settings[key] for key in _ENDS if isinstance(header.settings.get(key), int)]
+    ends = sorted({end for key in _ENDS if isinstance(end := header.settings.get(key), int)})
     generation = GenerationConfig.from_model_config(config)
-    generation.eos_token_id = sorted(set(ends)) or None
+    generation.eos_token_id = ends[0] if len(ends) == 1 else ends or None
     generation.save_pretrained(folder)
     content = config.to_json_string(use_diff=False)
     (folder / "config.json").write_text(content, encoding="utf-8")
