@@ -33,10 +33,7 @@ def write_compressed(folder, source):
 
 WRITERS = {"gguf": write_gguf, "compressed-tensors": write_compressed}
 ATTACKS = {
-    "gguf": [
-        {"attack": "quantization/bnb", "parameters": {"format": "nf4"}},
-        {"attack": "relearning/held-out-facts"},
-    ],
+    "gguf": [{"attack": "quantization/bnb", "parameters": {"format": "nf4"}}],
     "compressed-tensors": [{"attack": "prompting/prefill"}],
 }
 MANDATORY = {
@@ -51,7 +48,7 @@ MANDATORY = {
     ("subject", "expected"), [("unlearned", FAIL), ("retrained", PASS)], ids=["leaks", "control"]
 )
 def test_a_leak_is_found_and_a_retrained_model_is_not_blamed(
-    form, subject, expected, people, tmp_path, monkeypatch, capsys
+    form, subject, expected, people, store_root, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     name = people.recipe.demo if subject == "unlearned" else people.recipe.retrained[2]
@@ -71,14 +68,15 @@ def test_a_leak_is_found_and_a_retrained_model_is_not_blamed(
     }
     monkeypatch.chdir(tmp_path)
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
-    assert run(["plan", "plan.yaml"]) == 0, capsys.readouterr()
-    assert run(["audit", "plan.yaml", "--out", "out", "-q"]) == expected, capsys.readouterr()
+    audit = ["audit", "plan.yaml", "--out", "out", "--store", str(store_root), "-q"]
+    assert run(audit) == expected, capsys.readouterr()
     certificate = json.loads((tmp_path / "out" / "certificate.json").read_text())
     [arm] = [part for part in certificate["identity"]["arms"] if part["arm"] == "unlearned"]
     assert arm["files"][file.name] == digest_file(file)
     assert not [row for row in certificate["matrix"] if row["status"] != "measured"]
     assert "facts_read_otherwise" not in json.dumps(certificate)
-    checked = ["verify", "out/certificate.json", "--model", f"unlearned={path.name}"]
+    checked = ["verify", "out/certificate.json", "--evidence", str(store_root)]
+    checked += ["--model", f"unlearned={path.name}"]
     assert run(checked) == 0, capsys.readouterr()
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
