@@ -93,7 +93,10 @@ class GGUFHeader:
 
     @property
     def float_type(self) -> str:
-        """Type (of torch) that holds all weights as they are: float32 where any are rounded."""
+        """Type of torch that holds all weights as they are.
+
+        It is float32 where any are rounded.
+        """
         held = set(self.sizes)
         if held <= _PLAIN and "BF16" in held and "F16" not in held:
             return "bfloat16"
@@ -105,7 +108,9 @@ class _UnfitError(ValueError):
 
 
 def read_header(path: Path) -> GGUFHeader:
-    """Read and check the header of a GGUF file; of its tensors, no byte is read.
+    """Read and check the header of a GGUF file.
+
+    Of its tensors, no byte is read.
 
     Raises:
         AuditorError: It is cut, contradicts itself or the file, or is larger than any model's; or
@@ -128,7 +133,7 @@ def read_header(path: Path) -> GGUFHeader:
 
 
 class _Reader:
-    """File that is read in order, no further than its end and the bound of a header."""
+    """File that is read in order, within the bound of a header."""
 
     def __init__(self, file: IO[bytes], size: int) -> None:
         self._file = file
@@ -268,7 +273,7 @@ def _check_places(tensors: Mapping[str, GGUFTensor], size: int) -> None:
 
 @cache
 def _types() -> dict[int, tuple[str, int, int]]:
-    """Number of each type to its name, and the entries and bytes of a block.
+    """Number of a type to its name, and its block's entries and bytes.
 
     Raises:
         MissingExtraError: The package that lists them is not installed.

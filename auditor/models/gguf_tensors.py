@@ -12,7 +12,7 @@ from auditor.models.manifest import Location
 
 
 class GGUFTensors:
-    """Tensors of a model that is a GGUF file, in the layout of its network.
+    """Tensors of a GGUF file, in the layout of its network.
 
     They are named as in the file; `named` says which one belongs to a name in the network.
     """
@@ -48,7 +48,7 @@ class GGUFTensors:
         return name in self._tensors
 
     def named(self, name: str) -> str | None:
-        """Return the name in the file of what has a name in the network, or None."""
+        """Return the file's name of a tensor of the network, or None."""
         if self._names is None:
             return None
         found = self._names.get_name(name, try_suffixes=(".weight", ".bias"))

@@ -125,7 +125,7 @@ def _asks(name: str) -> bool:
 
 
 def described_files(location: Location) -> dict[str, str]:
-    """Return the digests of files that describe a model which is one file itself.
+    """Return the digests of files that describe a model of one file.
 
     They say how it is asked, as the files of another model do; they are made of it, so that its
     manifest does not hold them. Of other models there are none.

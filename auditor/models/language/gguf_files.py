@@ -66,9 +66,9 @@ _WITHOUT_EFFECT = frozenset(
 
 
 def described(path: Path, file_digest: str, header: GGUFHeader) -> Path:
-    """Return a folder with a file's settings and tokenizer in the form of `transformers`.
+    """Return a folder with a file's settings and tokenizer.
 
-    It lies in the user's cache, under the digest of the file and the versions of the libraries,
+    They have the form of `transformers`. It lies in the user's cache, under the digest of the file and the versions of the libraries,
     and is made where it is not there yet.
 
     Args:
@@ -127,7 +127,7 @@ def load_gguf(auto_class: Any, spec: LanguageSpec, location: Location) -> PreTra
 
 
 def check_weights(network: PreTrainedModel, header: GGUFHeader, path: Path) -> None:
-    """Refuse a file that holds more or fewer weights than its network has.
+    """Refuse a file with more or fewer weights than its network.
 
     Each place of the network gets a tensor of its own when it is loaded, or is named as missing
     then: where the numbers of weights are equal, so every tensor is used.
@@ -210,7 +210,7 @@ def _class_name(config: PretrainedConfig) -> str | None:
 
 
 def _rounded_as_stored(config: PretrainedConfig) -> None:
-    """Write numbers with the digits that the file's float32 holds: 1e-06, not 9.99999997e-07."""
+    """Write numbers with the digits of a float32: 1e-06, not 9.99999997e-07."""
     for name, value in list(vars(config).items()):
         if isinstance(value, float):
             setattr(config, name, float(str(np.float32(value))))
@@ -220,7 +220,9 @@ def _rounded_as_stored(config: PretrainedConfig) -> None:
 
 
 def _scale_frequencies(config: PretrainedConfig, path: Path, header: GGUFHeader) -> None:
-    """Give a configuration the scaling of rotary frequencies that a file holds as a tensor.
+    """Give a configuration the scaling of rotary frequencies.
+
+    The file holds it as a tensor.
 
     Raises:
         AuditorError: It is none that `transformers` has a name for.
@@ -246,7 +248,7 @@ def _scale_frequencies(config: PretrainedConfig, path: Path, header: GGUFHeader)
 
 
 def _check_settings(config: PretrainedConfig, path: Path, header: GGUFHeader) -> None:
-    """Refuse settings that `transformers` passes over, or takes otherwise than they are said.
+    """Refuse settings that `transformers` passes over or takes otherwise.
 
     Raises:
         AuditorError: Names them all.
@@ -275,12 +277,12 @@ def _check_settings(config: PretrainedConfig, path: Path, header: GGUFHeader) ->
 
 
 def _plain(name: str) -> str:
-    """Name of an architecture, which the two spell differently, without what stands between."""
+    """Name of an architecture, which the two spell differently, without hyphens."""
     return name.replace("_", "").replace("-", "")
 
 
 def _expected(config: PretrainedConfig) -> dict[str, float]:
-    """Settings of a file, by their names there, as a configuration has them."""
+    """Settings of a configuration, by their names in a file."""
     rope = getattr(config, "rope_parameters", None) or {}
     heads = getattr(config, "num_attention_heads", None)
     width = getattr(config, "head_dim", None) or (heads and config.hidden_size // heads)

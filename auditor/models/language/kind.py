@@ -59,7 +59,7 @@ class LanguageKind(ModelKind):
     packages = ("torch", "transformers", "tokenizers", "numpy", "peft")
 
     def locate(self, spec: ModelSpec) -> "Location":
-        """Find the directory or the GGUF file of a model, and its adapter.
+        """Find the directory or file of a model, and its adapter.
 
         ``transformers`` must open it; the adapter may be missing.
         """
@@ -149,7 +149,7 @@ class LanguageKind(ModelKind):
         content: Mapping[str, Any],
         config: "PretrainedConfig",
     ) -> None:
-        """Refuse a GGUF file that holds more or fewer weights than its network."""
+        """Refuse a GGUF file with more or fewer weights than its network."""
         from auditor.models.language import gguf_files, placement
         from auditor.models.language.adapters import check_adapter
 

@@ -61,7 +61,7 @@ def check_quantizer(config: PretrainedConfig, directory: Path, device_map: Any) 
 
 
 def read_back(network: PreTrainedModel) -> None:
-    """Read packed weights back now that would be read back at the first answer.
+    """Read packed weights back, before the first answer does.
 
     Else the tensors of the network were others before and after it is asked. What goes into a layer
     is rounded afterwards as before.
