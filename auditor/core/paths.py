@@ -57,7 +57,7 @@ def located_model(text: str, root: Path | None) -> str:
 
 
 def holds_model(path: Path) -> bool:
-    """Return whether a folder, or a file that is a model, is there.
+    """Whether a folder, or a file that is a model, is there.
 
     None is where no name may be as long.
     """

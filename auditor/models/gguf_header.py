@@ -273,7 +273,7 @@ def _check_places(tensors: Mapping[str, GGUFTensor], size: int) -> None:
 
 @cache
 def _types() -> dict[int, tuple[str, int, int]]:
-    """Number of a type to its name, and its block's entries and bytes.
+    """Number of a type to name, and a block's entries and bytes.
 
     Raises:
         MissingExtraError: The package that lists them is not installed.

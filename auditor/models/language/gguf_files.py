@@ -68,8 +68,8 @@ _WITHOUT_EFFECT = frozenset(
 def described(path: Path, file_digest: str, header: GGUFHeader) -> Path:
     """Return a folder with a file's settings and tokenizer.
 
-    They have the form of `transformers`. It lies in the user's cache, under the digest of the file and the versions of the libraries,
-    and is made where it is not there yet.
+    They have the form of `transformers`. It lies in the user's cache, under the digest of the file
+    and the versions of the libraries, and is made where it is not there yet.
 
     Args:
         path: The file.
