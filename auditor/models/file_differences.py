@@ -57,13 +57,11 @@ def asked_otherwise(arm: str, own: Location, original: Location) -> tuple[Messag
         {n: d for n, d in asking_files(place.manifest.files).items() if n != GENERATION}
         for place in (own, original)
     )
-    one_file = own.gguf or original.gguf
-    # files that were made of one are never those of another; the token ids tell what differs
+    # a tokenizer within a file of another form is no file to compare; the token ids tell
+    one_file = own.manifest.is_one_file or original.manifest.is_one_file
     found = [] if one_file else [*files_differ(arm, mine, theirs)]
     for file in SETTINGS:
-        names = _settings(
-            *(_place(location, file) for location in (own, original)), said=one_file is not None
-        )
+        names = _settings(*(_place(location, file) for location in (own, original)), said=one_file)
         if names:
             found.append(
                 message(

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from auditor.core.hashing import digest, digest_file
 from auditor.core.messages import Message
+from auditor.core.paths import WHOLE_MODELS
 
 ANY_WEIGHTS = (
     *(".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".ggml", ".onnx", ".onnx_data"),
@@ -57,6 +58,11 @@ class Manifest(BaseModel):
     def digest(self) -> str:
         """Sha256 (hex) over the sorted list of names and digests."""
         return digest(self.files)
+
+    @property
+    def is_one_file(self) -> bool:
+        """Whether the model is a file that holds its tokenizer and settings, too."""
+        return any("/" not in name and name.lower().endswith(WHOLE_MODELS) for name in self.files)
 
     @property
     def weights_digest(self) -> str:
