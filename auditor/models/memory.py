@@ -67,7 +67,7 @@ def weights_memory(spec: ModelSpec, location: Location) -> int:
     wanted = None if spec.dtype == "auto" else getattr(torch, spec.dtype).itemsize
     if location.gguf is not None:
         header = read_header(location.gguf)
-        each = wanted or getattr(torch, header.float_type).itemsize
+        each: int = wanted or getattr(torch, header.float_type).itemsize
         return each * sum(header.sizes.values())
     stored = stored_tensors(location).values()
     if not stored:

@@ -187,8 +187,9 @@ def _write(path: Path, header: GGUFHeader, folder: Path) -> None:
     _rounded_as_stored(config)
     _scale_frequencies(config, path, header)
     _check_settings(config, path, header)
-    if not config.architectures and (name := _class_name(config)):
-        config.architectures = [name]
+    own = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
+    if own and not config.architectures:
+        config.architectures = [own]
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=str(path))
     except Exception as error:  # what is wrong in a vocabulary shows anywhere in a library
@@ -203,10 +204,6 @@ def _write(path: Path, header: GGUFHeader, folder: Path) -> None:
     generation.save_pretrained(folder)
     content = config.to_json_string(use_diff=False)
     (folder / "config.json").write_text(content, encoding="utf-8")
-
-
-def _class_name(config: PretrainedConfig) -> str | None:
-    return MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
 
 
 def _rounded_as_stored(config: PretrainedConfig) -> None:
