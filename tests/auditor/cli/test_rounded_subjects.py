@@ -10,7 +10,7 @@ from auditor.cli.main import run
 from auditor.core.cache import CACHE_VARIABLE
 from auditor.core.hashing import digest_file
 
-PASS, FAIL = 0, 1
+PASS, FAIL, INCONCLUSIVE = 0, 1, 3
 
 
 def write_gguf(folder, source):
@@ -45,7 +45,9 @@ MANDATORY = {
 @pytest.mark.nightly
 @pytest.mark.parametrize("form", WRITERS)
 @pytest.mark.parametrize(
-    ("subject", "expected"), [("unlearned", FAIL), ("retrained", PASS)], ids=["leaks", "control"]
+    ("subject", "expected"),
+    [("unlearned", (FAIL,)), ("retrained", (PASS, INCONCLUSIVE))],
+    ids=["leaks", "control"],
 )
 def test_a_leak_is_found_and_a_retrained_model_is_not_blamed(
     form, subject, expected, people, store_root, tmp_path, monkeypatch, capsys
@@ -69,13 +71,13 @@ def test_a_leak_is_found_and_a_retrained_model_is_not_blamed(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
     audit = ["audit", "plan.yaml", "--out", "out", "--store", str(store_root), "-q"]
-    assert run(audit) == expected, capsys.readouterr()
+    assert run(audit) in expected, capsys.readouterr()
     certificate = json.loads((tmp_path / "out" / "certificate.json").read_text())
     [arm] = [part for part in certificate["identity"]["arms"] if part["arm"] == "unlearned"]
     assert arm["files"][file.name] == digest_file(file)
     assert not [row for row in certificate["matrix"] if row["status"] != "measured"]
     assert "facts_read_otherwise" not in json.dumps(certificate)
-    checked = ["verify", "out/certificate.json", "--evidence", str(store_root)]
+    checked = ["verify", "out/certificate.json", "--unsigned", "--evidence", str(store_root)]
     checked += ["--model", f"unlearned={path.name}"]
     assert run(checked) == 0, capsys.readouterr()
     content = bytearray(file.read_bytes())
