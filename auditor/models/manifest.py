@@ -61,7 +61,7 @@ class Manifest(BaseModel):
 
     @property
     def is_one_file(self) -> bool:
-        """Whether the model is a file that holds its tokenizer and settings, too."""
+        """Whether the model is one file, with tokenizer and settings."""
         return any("/" not in name and name.lower().endswith(WHOLE_MODELS) for name in self.files)
 
     @property
