@@ -1305,6 +1305,11 @@ SENTENCES: Mapping[str, Wording] = {
     "settings_differ_from_original": (
         "{file} of {arm} and of the original differ in {count:setting|settings}: {settings}."
     ),
+    "read_from_gguf": (
+        "it is the GGUF file {file} (most of it {types}): settings, tokenizer and chat template "
+        "are the file's own, and rounded weights were read back and computed with at full "
+        "precision, where llama.cpp rounds what goes into each product, too"
+    ),
     "own_code_not_run": (
         "it brings Python code of its own, which was not run; transformers has the architecture "
         "{type} itself"

@@ -249,6 +249,103 @@ def broken_arrays() -> Hostile:
     }.items()
 
 
+def gguf_file(
+    settings: dict[str, tuple[int, bytes]] | None = None,
+    tensors: dict[str, tuple[tuple[int, ...], int, int]] | None = None,
+    **said: Any,
+) -> bytes:
+    """A GGUF file, byte by byte.
+
+    Args:
+        settings: Type and bytes of each value by name; by default one names an architecture.
+        tensors: Dimensions (the shortest step first), type and place of each; one by default.
+        said: ``magic``, ``version``, ``count`` (of tensors), ``keys`` and ``data``, where they are
+            to be others.
+    """
+    settings = {"general.architecture": gguf_text(b"llama")} | (settings or {})
+    tensors = {"a": ((8,), 0, 0)} if tensors is None else tensors
+    listed = b"".join(
+        gguf_text(name.encode())[1]
+        + struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
+        + struct.pack("<IQ", kind, place)
+        for name, (shape, kind, place) in tensors.items()
+    )
+    held = b"".join(
+        gguf_text(name.encode())[1] + struct.pack("<I", kind) + value
+        for name, (kind, value) in settings.items()
+    )
+    counts = said.get("count", len(tensors)), said.get("keys", len(settings))
+    head = struct.pack("<4sIQQ", said.get("magic", b"GGUF"), said.get("version", 3), *counts)
+    whole = head + held + listed
+    return whole + b"\0" * (-len(whole) % 32) + said.get("data", b"\0" * 32)
+
+
+def gguf_text(text: bytes, length: int | None = None) -> tuple[int, bytes]:
+    """A text as a value, under its own length or another."""
+    return 8, struct.pack("<Q", len(text) if length is None else length) + text
+
+
+def gguf_list(kind: int, count: int, content: bytes = b"") -> tuple[int, bytes]:
+    """A list as a value."""
+    return 9, struct.pack("<IQ", kind, count) + content
+
+
+def broken_gguf() -> Hostile:
+    """GGUF files that lie, or that ask for more than any model holds."""
+    huge = 2**63
+    named = gguf_text(b"general.architecture")[1] + struct.pack("<I", 8) + gguf_text(b"llama")[1]
+    yield from {
+        "empty": b"",
+        "zero": b"\0" * 64,
+        "the mark alone": b"GGUF",
+        "another mark": gguf_file(magic=b"GGML"),
+        "of version 1": gguf_file(version=1),
+        "of the other byte order": gguf_file(version=3 << 24),
+        "cut within its header": gguf_file()[:60],
+        "cut within its tensors": gguf_file()[:-4],
+        "2^63 settings": gguf_file(keys=huge),
+        "more settings than there are": gguf_file(keys=9),
+        "2^63 tensors": gguf_file(count=huge),
+        "more tensors than there are": gguf_file(count=90),
+        "no architecture": gguf_file({"general.architecture": (4, b"\0" * 4)}),
+        "an architecture that is a path": gguf_file(
+            {"general.architecture": gguf_text(b"../../x")}
+        ),
+        "a setting twice": gguf_file(keys=2).replace(named, named * 2),
+        "a text of 2^63 bytes": gguf_file({"x": gguf_text(b"x", huge)}),
+        "a text of 2^64 - 1 bytes": gguf_file({"x": gguf_text(b"x", 2**64 - 1)}),
+        "a text that is no UTF-8": gguf_file({"x": gguf_text(b"\xff\xfe")}),
+        "a value of no type": gguf_file({"x": (77, b"\0" * 8)}),
+        "a list of 2^63 texts": gguf_file({"x": gguf_list(8, huge)}),
+        "a list of 2^63 bytes": gguf_file({"x": gguf_list(0, huge)}),
+        "three million bytes, each a number": gguf_file(
+            {"x": gguf_list(0, 3_000_000, b"\0" * 3_000_000)}
+        ),
+        "a list of lists": gguf_file({"x": gguf_list(9, 1, gguf_list(0, 1, b"\0")[1])}),
+        "a token of a megabyte": gguf_file({"x": gguf_list(8, 1, gguf_text(b"x" * 2**20)[1])}),
+        "an alignment of 0": gguf_file({"general.alignment": (4, struct.pack("<I", 0))}),
+        "an alignment of 3": gguf_file({"general.alignment": (4, struct.pack("<I", 3))}),
+        "an alignment of 2^31": gguf_file({"general.alignment": (4, struct.pack("<I", 2**31))}),
+        "an alignment in words": gguf_file({"general.alignment": gguf_text(b"32")}),
+        "an alignment of many": gguf_file(
+            {"general.alignment": gguf_list(4, 1, struct.pack("<I", 32))}
+        ),
+        "2^31 dimensions": gguf_file().replace(b"a\x01\0\0\0\x08", b"a\0\0\0\x80\x08"),
+        "no dimension": gguf_file(tensors={"a": ((), 0, 0)}),
+        "a dimension of 0": gguf_file(tensors={"a": ((0,), 0, 0)}),
+        "a shape of 2^62": gguf_file(tensors={"a": ((2**62,), 0, 0)}),
+        "a shape that overflows": gguf_file(tensors={"a": ((2**40, 2**40), 0, 0)}),
+        "a type that there is not": gguf_file(tensors={"a": ((8,), 999, 0)}),
+        "rows that fill no block": gguf_file(tensors={"a": ((8,), 12, 0)}),
+        "beyond the file": gguf_file(tensors={"a": ((8,), 0, 2**40)}),
+        "between the places of tensors": gguf_file(tensors={"a": ((4,), 0, 4)}),
+        "two in one place": gguf_file(tensors={"a": ((8,), 0, 0), "b": ((8,), 0, 0)}),
+        "one within another": gguf_file(
+            tensors={"a": ((16,), 0, 0), "b": ((8,), 0, 32)}, data=b"\0" * 64
+        ),
+    }.items()
+
+
 def _places(document: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for name, value in document.items():
         yield (name,)

@@ -224,7 +224,8 @@ def _prepare(
     kept = _without_forgotten(facts, unwanted, without_copies)
     spec = _spec(base)
     location = locate(spec)
-    if (method := quantization_method(location.model)) is not None:
+    method = "a GGUF file" if location.gguf else quantization_method(location.model)
+    if method is not None:
         raise AuditorError(
             f"{spec.path} is quantized ({method}), and is not trained so; give the base at full "
             "precision."

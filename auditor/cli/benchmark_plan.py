@@ -8,6 +8,7 @@ import yaml
 
 from auditor.core.errors import AuditorError
 from auditor.core.network import hub_in_reach, no_network
+from auditor.core.paths import holds_model
 from auditor.data.benchmarks import Benchmark, benchmark_named, plan_sections
 
 _CHAT = ("instruct", "chat", "zephyr")
@@ -110,7 +111,8 @@ def _is_chat(unlearned: str) -> bool:
 def _located(model: str, beside: Path) -> str:
     """A model as the plan names it."""
     path = Path(model).expanduser()
-    return str(path.absolute()) if path.is_dir() and beside.resolve() != Path.cwd() else model
+    elsewhere = holds_model(path) and beside.resolve() != Path.cwd()
+    return str(path.absolute()) if elsewhere else model
 
 
 def _beside(part: Any, beside: Path) -> Any:

@@ -17,6 +17,9 @@ ROOT = "root"
 _CLOSE = 0.8
 """Likeness from which one file name may be meant by another; endings are alike anyway."""
 
+WHOLE_MODELS = (".gguf",)
+"""Endings, in small letters, of files that each hold a model whole."""
+
 PathType = Literal["file", "model"]
 """Kind of what a text names: a file or folder, or a model."""
 
@@ -44,21 +47,22 @@ def located_model(text: str, root: Path | None) -> str:
     """Return a model's whole path, or its name on the hub.
 
     Args:
-        text: A path or a name. What is no directory, and does not begin like a path, is a name.
+        text: A path or a name. What is no directory, nor a file that is a whole model, and does not
+            begin like a path, is a name.
         root: The folder at which relative paths start; None leaves the text as it is.
     """
-    if root is None or not (text.startswith((".", "~")) or _is_folder(root / text)):
+    if root is None or not (text.startswith((".", "~")) or holds_model(root / text)):
         return text
     return located_file(text, root)
 
 
-def _is_folder(path: Path) -> bool:
-    """Return whether a folder is there.
+def holds_model(path: Path) -> bool:
+    """Whether a folder, or a file that is a model, is there.
 
     None is where no name may be as long.
     """
     try:
-        return path.is_dir()
+        return path.is_dir() or (path.suffix.lower() in WHOLE_MODELS and path.is_file())
     except OSError:
         return False
 
@@ -109,7 +113,7 @@ def close_names_beside(path: Path) -> str:
 FilePath = Annotated[str, AfterValidator(_file)]
 """Type of a field that names a file or a folder."""
 ModelPath = Annotated[str, AfterValidator(_model)]
-"""Type of a field that names a model: a directory, or a name on the hub."""
+"""Type of a field that names a model: a directory, a file that is one, or a name on the hub."""
 
 LOCATED: Mapping[PathType, Callable[[str, Path | None], str]] = {
     "file": located_file,

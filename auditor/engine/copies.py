@@ -8,6 +8,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from auditor.models.gguf_tensors import GGUFTensors
 from auditor.models.manifest import Location
 from auditor.models.stored_tensors import tensor_files
 from auditor.models.weight_change import weight_change
@@ -64,6 +65,31 @@ class CheckpointTensors:
         return tensor
 
 
+def _pairs(one: Location, other: Location) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Yield the tensors that two models share, with their name.
+
+    GGUF files have names of their own. What they hold is read back from its rounding, and rounding
+    changes a matrix by more than a copy may differ: of copies, only those that are not rounded are
+    found.
+    """
+    if one.gguf is None and other.gguf is None:
+        ours, theirs = CheckpointTensors(one), CheckpointTensors(other)
+        yield from ((name, ours.read(name), theirs.read(name)) for name in ours if name in theirs)
+        return
+    held = GGUFTensors(one if one.gguf else other)
+    found: Iterator[tuple[str, Tensor | None, Tensor | None]]
+    if one.gguf and other.gguf:
+        also = GGUFTensors(other)
+        found = ((name, held.read(name), also.read(name)) for name in held if name in also)
+    else:
+        files = CheckpointTensors(other if one.gguf else one)
+        names = ((name, held.named(name.rpartition("/")[2])) for name in files)
+        found = ((name, files.read(name), held.read(own)) for name, own in names if own)
+    for name, tensor, counterpart in found:
+        if tensor is not None and counterpart is not None:
+            yield name, tensor, counterpart
+
+
 def copy_of(one: Location, other: Location) -> Copy | None:
     """Compare two checkpoints, matrix by matrix, until one differs.
 
@@ -77,15 +103,11 @@ def copy_of(one: Location, other: Location) -> Copy | None:
     """
     if one.replacement or other.replacement or bool(one.adapter) != bool(other.adapter):
         return None
-    ours, theirs = CheckpointTensors(one), CheckpointTensors(other)
     largest, matrices = 0.0, 0
-    for name in ours:
-        if name not in theirs:
-            continue
-        tensor = ours.read(name)
+    for name, tensor, counterpart in _pairs(one, other):
         if tensor.ndim < _MATRIX or not torch.is_floating_point(tensor):
             continue
-        compared = weight_change({"all": {name: tensor}}, {name: theirs.read(name)}, ())["all"]
+        compared = weight_change({"all": {name: tensor}}, {name: counterpart}, ())["all"]
         if compared["incomparable"]:
             return None
         matrices += 1

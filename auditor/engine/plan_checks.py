@@ -295,7 +295,7 @@ def missing(part: BaseModel, place: str, root: Path) -> Iterator[str]:
             yield f"{place}.{name}: {value} is no regular file; give one that can be read again."
         elif kind == "model" and (said := why_no_model(value, path)) is not None:
             yield f"{place}.{name}: {value} {said}."
-        elif kind == "model" and not path.is_dir():
+        elif kind == "model" and not path.exists():
             if Path(value).is_absolute() or value.count("/") > 1:
                 yield f"{place}.{name}: {value}: no such directory{close_names_beside(path)}."
             elif "/" in value and path.parent.is_dir() and not _is_on_the_hub(part, name):

@@ -8,6 +8,7 @@ from typing import Any
 from auditor.core.errors import AuditorError
 from auditor.core.messages import Message, message
 from auditor.models.checkpoint_files import read_json
+from auditor.models.gguf_header import read_header
 from auditor.models.manifest import Location, asking_files
 
 SHOWN = 8
@@ -26,6 +27,8 @@ _OF_NO_CONSEQUENCE = frozenset(
     | {"tokenizer_file", "name_or_path", "special_tokens_map_file", "is_local", "local_files_only"}
 )
 """Settings that no answer of an audit depends on."""
+_OF_TRAINING = frozenset({"initializer_range", "attention_dropout", "_model_name_or_path"})
+"""Further ones, of which a GGUF file says nothing."""
 
 
 def files_differ(
@@ -54,9 +57,11 @@ def asked_otherwise(arm: str, own: Location, original: Location) -> tuple[Messag
         {n: d for n, d in asking_files(place.manifest.files).items() if n != GENERATION}
         for place in (own, original)
     )
-    found = [*files_differ(arm, mine, theirs)]
+    # a tokenizer within a file of another form is no file to compare; the token ids tell
+    one_file = own.manifest.is_one_file or original.manifest.is_one_file
+    found = [] if one_file else [*files_differ(arm, mine, theirs)]
     for file in SETTINGS:
-        names = _settings(*(_place(location, file) for location in (own, original)))
+        names = _settings(*(_place(location, file) for location in (own, original)), said=one_file)
         if names:
             found.append(
                 message(
@@ -82,6 +87,8 @@ def _usual_type(location: Location) -> str | None:
     """Return the type in which most of a model's numbers are stored."""
     from auditor.models.stored_tensors import stored_tensors  # numpy, which plans are read without
 
+    if location.gguf is not None:
+        return next(iter(read_header(location.gguf).sizes), None)
     sizes: Counter[str] = Counter()
     try:
         for tensor in stored_tensors(location).values():
@@ -98,16 +105,23 @@ def _place(location: Location, file: str) -> Path:
     return location.model / file
 
 
-def _settings(own: Path, original: Path) -> list[str]:
+def _settings(own: Path, original: Path, *, said: bool = False) -> list[str]:
     """Return the settings in which two readable files differ.
 
     Those of a part of a model have its name before them, ``text_config.rope_theta``.
+
+    Args:
+        own: File of a model.
+        original: That of the original.
+        said: Whether those count alone that both say something of: what a library makes of
+            another form says more than what was saved.
     """
     try:
         mine, theirs = (_flat(read_json(file)) for file in (own, original))
     except (AuditorError, OSError):
         return []
-    differing = {n for n in mine.keys() | theirs.keys() if mine.get(n) != theirs.get(n)}
+    names = mine.keys() & theirs.keys() - _OF_TRAINING if said else mine.keys() | theirs.keys()
+    differing = {n for n in names if mine.get(n) != theirs.get(n)}
     return sorted(n for n in differing if n.rpartition(".")[2] not in _OF_NO_CONSEQUENCE)
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from auditor.core.hashing import digest
+from auditor.core.hashing import digest, digest_file
 from auditor.core.messages import Message
+from auditor.core.paths import WHOLE_MODELS
 
 ANY_WEIGHTS = (
     *(".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".ggml", ".onnx", ".onnx_data"),
@@ -21,7 +22,7 @@ _CERTIFICATE = tuple(
     f"certificate.{ending}" for ending in ("json", "html", "dsse.json", "md", "junit.xml", "sarif")
 )
 """Files that an audit writes, and that are published along with a model."""
-WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf")
 """Endings of the names of weight files."""
 LOGS = "log/"
 """Folder under which the manifest names the files of a log that stands in for a model."""
@@ -59,6 +60,11 @@ class Manifest(BaseModel):
         return digest(self.files)
 
     @property
+    def is_one_file(self) -> bool:
+        """Whether the model is one file, with tokenizer and settings."""
+        return any("/" not in name and name.lower().endswith(WHOLE_MODELS) for name in self.files)
+
+    @property
     def weights_digest(self) -> str:
         """The same over the weight files alone, whatever else lies beside them."""
         return digest({k: v for k, v in self.files.items() if k.endswith(WEIGHTS)})
@@ -70,12 +76,15 @@ class Location(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     model: Path
+    """Directory of its files; of one in a single file, that of the file's description."""
     adapter: Path | None
     manifest: Manifest
     tokenizer: Path | None = None
     """Directory of its tokenizer, where that is another one."""
     replacement: Path | None = None
     """File or directory that replaces weights of the model."""
+    gguf: Path | None = None
+    """GGUF file that is the whole model."""
     notes: tuple[Message, ...] = ()
     """Notes on what was chosen where the model's directory left a choice, and on what was set
     aside."""
@@ -121,6 +130,18 @@ def _asks(name: str) -> bool:
     return placed and any(fnmatchcase(name, pattern) for pattern in _ASKING)
 
 
+def described_files(location: Location) -> dict[str, str]:
+    """Return the digests of files that describe a model of one file.
+
+    They say how it is asked, as the files of another model do; they are made of it, so that its
+    manifest does not hold them. Of other models there are none.
+    """
+    if location.gguf is None:
+        return {}
+    found = sorted(path for path in location.model.rglob("*") if path.is_file())
+    return {path.relative_to(location.model).as_posix(): digest_file(path) for path in found}
+
+
 def are_logs(files: Iterable[str]) -> bool:
     """Whether files are those of a log and not of a model.
 
@@ -135,14 +156,18 @@ def files_beside(location: Location) -> tuple[str, ...]:
     """List the files beside a located model.
 
     They lie in its directories, and its manifest does not hold them. Hidden folders (of version
-    control, and caches) and documentation are left out.
+    control, and caches) and documentation are left out, and so are folders beside a model that is
+    a file itself.
     """
     roots = {"": location.model} | ({"adapter/": location.adapter} if location.adapter else {})
+    pattern = "*" if location.gguf else "**/*"
+    if location.gguf is not None:
+        roots[""] = location.gguf.parent
     return tuple(
         sorted(
             name
             for prefix, root in roots.items()
-            for file in root.rglob("*")
+            for file in root.glob("**/*" if prefix else pattern)
             if file.is_file()
             and (name := prefix + file.relative_to(root).as_posix()) not in location.manifest.files
             and not any(part.startswith(".") for part in file.relative_to(root).parts)

@@ -12,6 +12,7 @@ from torch import nn
 
 from auditor.core.errors import DoesNotFitError
 from auditor.core.faults import is_out_of_memory
+from auditor.models.gguf_header import read_header
 from auditor.models.manifest import Location
 from auditor.models.spec import ModelSpec
 from auditor.models.stored_tensors import stored_tensors
@@ -64,6 +65,10 @@ def weights_memory(spec: ModelSpec, location: Location) -> int:
     Those of files in other formats than safetensors are taken for as many as the files have.
     """
     wanted = None if spec.dtype == "auto" else getattr(torch, spec.dtype).itemsize
+    if location.gguf is not None:
+        header = read_header(location.gguf)
+        each: int = wanted or getattr(torch, header.float_type).itemsize
+        return each * sum(header.sizes.values())
     stored = stored_tensors(location).values()
     if not stored:
         return sum(

@@ -3,14 +3,10 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from auditor.core.paths import WHOLE_MODELS
+
 _HUB = ("huggingface.co", "www.huggingface.co", "hf.co")
 _OTHERS = ("s3", "gs", "az", "abfs", "file", "ollama")
-_CONVERTED = (
-    "give the directory that it was made from, or convert it: transformers' "
-    "`from_pretrained(FOLDER, gguf_file=NAME)`, then `save_pretrained`, of the model and of its "
-    "tokenizer"
-)
-_GGUF = f"is a GGUF file, of llama.cpp; {_CONVERTED}"
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".h5", ".msgpack")
 _SHOWN = 3
 
@@ -31,8 +27,8 @@ def why_no_model(name: str, path: Path) -> str | None:
         return None if (path / "config.json").exists() else _folder(path)
     if not path.exists():
         return None
-    if path.suffix.lower() == ".gguf":
-        return _GGUF
+    if path.suffix.lower() in WHOLE_MODELS:
+        return None
     if path.suffix.lower() in _WEIGHTS:
         return (
             "is a file of weights; give the directory that holds it, with its config.json and its "
@@ -61,8 +57,8 @@ def _address(name: str) -> str | None:
 def _folder(path: Path) -> str | None:
     """What a folder without a configuration holds instead of a model."""
     names = sorted(entry.name for entry in path.iterdir())
-    if any(name.lower().endswith(".gguf") for name in names):
-        return f"holds a GGUF file, of llama.cpp, and no config.json; {_CONVERTED}"
+    if any(name.lower().endswith(WHOLE_MODELS) for name in names):
+        return None
     if any(name.startswith("consolidated.") for name in names):
         return (
             "holds weights in Meta's own form (consolidated.*.pth); take the directory of the same "

@@ -122,7 +122,8 @@ class ControlModels:
             digest(identity), lambda unfinished: self._make(kind, grid, identity, unfinished)
         )
         spec = self._prepared.plan.original.model_copy(
-            update={"path": str(folder / _MODEL), "revision": None, "adapter": None}
+            update={"path": str(folder / _MODEL)}
+            | dict.fromkeys(("revision", "adapter", "gguf_file"))
         )
         location = locate(spec)
         try:

@@ -21,6 +21,7 @@ from auditor.data.readers import read_facts
 from auditor.data.source import DataSource
 from auditor.engine.plan import load_plan
 from auditor.models.checkpoint_files import quantization_method, read_json, shards
+from auditor.models.gguf_header import read_header
 from auditor.policy import load_policy
 from auditor.signing.envelope import open_envelope, sign
 from auditor.signing.keys import KINDS, generate, load_public_key, load_signer
@@ -210,6 +211,21 @@ def test_policies(tmp_path):
     for what, path in in_files(tmp_path, inputs, "policy.yaml"):
         error = quiet(lambda p: load_policy(str(p)))(path)
         assert error is None or error.exit_code == 2, what
+
+
+def test_gguf_files(tmp_path):
+    """Refused by their headers, before a library that believes them."""
+    whole = tmp_path / "whole.gguf"
+    whole.write_bytes(hostile.gguf_file())
+    assert read_header(whole).tensors["a"].shape == (8,)
+    for what, path in in_files(tmp_path, hostile.broken_gguf(), "m.gguf"):
+        began = time.monotonic()
+        error = quiet(read_header)(path)
+        assert error is not None, what
+        assert error.exit_code == 2, what
+        assert time.monotonic() - began < 5, what
+    os.mkfifo(tmp_path / "pipe.gguf")
+    assert quiet(read_header)(tmp_path / "pipe.gguf").exit_code == 2
 
 
 def facts_in(path):

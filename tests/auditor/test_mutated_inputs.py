@@ -5,7 +5,9 @@ Each night draws many more (`--hypothesis-profile fuzzing`).
 
 import contextlib
 import json
+import struct
 
+import hostile_inputs as hostile
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -33,6 +35,7 @@ from auditor.data.logs.layouts import LAYOUTS
 from auditor.data.logs.log import Tasks
 from auditor.engine.plan import load_plan
 from auditor.models.checkpoint_files import quantization_method, read_json, shards
+from auditor.models.gguf_header import read_header
 from auditor.models.manifest import Manifest
 from auditor.models.provenance import read_provenance
 from auditor.policy import load_policy
@@ -120,6 +123,18 @@ BUILT = {
     "weights": "e",
 }
 LOGS = written_logs.documents()
+WHOLE_GGUF = hostile.gguf_file(
+    {
+        "general.alignment": (4, struct.pack("<I", 32)),
+        "llama.block_count": (4, struct.pack("<I", 2)),
+        "tokenizer.ggml.tokens": hostile.gguf_list(
+            8, 2, hostile.gguf_text(b"one")[1] + hostile.gguf_text(b"two")[1]
+        ),
+        "tokenizer.ggml.scores": hostile.gguf_list(6, 2, b"\0" * 8),
+    },
+    {"a": ((8,), 0, 0), "b": ((32, 2), 8, 32)},
+    data=b"\0" * 128,
+)
 
 
 def log_in(layout):
@@ -140,6 +155,7 @@ FILES = {
         f"{layout}.json": (log_in(layout), changed(document, as_json))
         for layout, document in LOGS.items()
     },
+    "model.gguf": (read_header, changed_bytes(WHOLE_GGUF)),
     "config.json": (read_model, changed(CONFIG | {"weight_map": {"a": "b"}}, as_json)),
 }
 

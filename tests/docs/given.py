@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from written_gguf import write_gguf
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,7 +73,7 @@ def make_folder(folder: Path, people, run: Callable[[list[str]], int]) -> None:
 
 
 def _derive_models(models: Path) -> None:
-    """Make a LoRA of the original and a copy of it in NF4."""
+    """Make a LoRA of the original, a copy of it in NF4, and a GGUF file of the unlearned model."""
     network = AutoModelForCausalLM.from_pretrained(models / "original")
     adapted = get_peft_model(
         network, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear")
@@ -83,3 +84,6 @@ def _derive_models(models: Path) -> None:
     quantized.save_pretrained(models / "quantized")
     for file in (models / "original").glob("tokenizer*"):
         shutil.copyfile(file, models / "quantized" / file.name)
+    unlearned = AutoModelForCausalLM.from_pretrained(models / "unlearned")
+    tokenizer = AutoTokenizer.from_pretrained(models / "unlearned")
+    write_gguf(models / "unlearned-q4_k_m.gguf", unlearned, tokenizer, "q4_k_m")

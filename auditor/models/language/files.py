@@ -6,6 +6,7 @@ from auditor.core.errors import AuditorError
 from auditor.core.kept_digests import kept_digest
 from auditor.core.messages import Message, message
 from auditor.models.checkpoint_files import read_json
+from auditor.models.gguf_header import SUFFIX, read_header
 from auditor.models.hub import download
 from auditor.models.language.weight_files import (
     NOT_THE_MODEL,
@@ -21,12 +22,15 @@ _DESCRIPTION = (
     *("*.json", "*.txt", "*.model", "*.jinja", "*.py", f"{TEMPLATES}/*.jinja"),
     *("*.spm", "*.tiktoken", "*.codes", "*.bpe", "*.tokenizer"),
 )
+_SHOWN = 3
+"""Most names that a message lists."""
 
 
 def locate_checkpoint(
     path: str,
     *,
     revision: str | None = None,
+    gguf_file: str | None = None,
     adapter: str | None = None,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
@@ -36,8 +40,9 @@ def locate_checkpoint(
     They must be safe and whole.
 
     Args:
-        path: Local directory, or the name of a model on the Hugging Face hub.
+        path: Local directory or GGUF file, or the name of a model on the Hugging Face hub.
         revision: Commit, tag or branch of a hub model.
+        gguf_file: Name of the GGUF file in it that is the model.
         adapter: Directory or hub name of an adapter that belongs to the model.
         allow_pickle: Take pickled weights.
         trust_remote_code: Take a model that brings Python code.
@@ -46,30 +51,84 @@ def locate_checkpoint(
         AuditorError: Nothing is there, weights are pickled, truncated or missing, or the model
             brings its own code; each with the way out.
     """
-    model = _directory(path, revision, "model", allow_pickle)
+    model = _directory(path, revision, "model", allow_pickle, gguf_file)
     if (said := why_no_model(path, model)) is not None:
         raise AuditorError(f"model {path} {said}.")
     added = _directory(adapter, None, "adapter", allow_pickle) if adapter else None
+    if (file := _gguf_file(model, gguf_file)) is not None:
+        return _of_gguf(file, added, allow_pickle)
     _check_adapter(model)
     files = _checked_files(model, allow_pickle)
     if "config.json" not in files:
         raise AuditorError(f"{model} has no config.json, so it is not a model's directory.")
     notes = () if trust_remote_code else _check_remote_code(model)
-    if added is not None:
-        if not (added / "adapter_config.json").exists():
-            raise AuditorError(f"{added} has no adapter_config.json, so it holds no PEFT adapter.")
-        added_files = _checked_files(added, allow_pickle, adapter=True)
-        files |= {f"adapter/{k}": v for k, v in added_files.items()}
+    files |= _adapter_files(added, allow_pickle)
     return Location(model=model, adapter=added, manifest=Manifest(files=files), notes=notes)
 
 
-def _directory(name: str, revision: str | None, role: str, allow_pickle: bool) -> Path:
+def _of_gguf(file: Path, adapter: Path | None, allow_pickle: bool) -> Location:
+    """Check, hash and describe a model that is a GGUF file."""
+    from auditor.models.language.gguf_files import described  # torch, which other files do without
+
+    header = read_header(file)
+    own = kept_digest(file)
+    return Location(
+        model=described(file, own, header),
+        adapter=adapter,
+        gguf=file,
+        manifest=Manifest(files={file.name: own} | _adapter_files(adapter, allow_pickle)),
+        notes=(message("read_from_gguf", file=file.name, types=list(header.sizes)[:_SHOWN]),),
+    )
+
+
+def _adapter_files(adapter: Path | None, allow_pickle: bool) -> dict[str, str]:
+    """Check and hash the files of an adapter, if there is one."""
+    if adapter is None:
+        return {}
+    if not (adapter / "adapter_config.json").exists():
+        raise AuditorError(f"{adapter} has no adapter_config.json, so it holds no PEFT adapter.")
+    found = _checked_files(adapter, allow_pickle, adapter=True)
+    return {f"adapter/{name}": own for name, own in found.items()}
+
+
+def _gguf_file(model: Path, name: str | None) -> Path | None:
+    """Return the GGUF file that is the model, or None.
+
+    In a directory it is the one that is named, or else the only one, where there are no other
+    weights.
+
+    Raises:
+        AuditorError: There is none of that name, or more than one.
+    """
+    if model.is_file():
+        if name not in (None, model.name):
+            raise AuditorError(f"{model} is a file, and `gguf_file` names another ({name}).")
+        return model
+    if name is not None:
+        if not (model / name).is_file():
+            raise AuditorError(f"{model} holds no file {name} (`gguf_file`).")
+        return model / name
+    if any(p.name not in NOT_THE_MODEL for p in matching(model, (*SAFE, *PICKLED))):
+        return None
+    found = [p for p in sorted(model.iterdir()) if p.suffix.lower() == SUFFIX and p.is_file()]
+    if len(found) > 1:
+        listed = ", ".join(file.name for file in found[:_SHOWN])
+        raise AuditorError(
+            f"{model} holds {len(found)} GGUF files ({listed}{', …' if found[_SHOWN:] else ''}); "
+            "say which one is the model: its whole path, or `gguf_file` with its name."
+        )
+    return found[0] if found else None
+
+
+def _directory(
+    name: str, revision: str | None, role: str, allow_pickle: bool, gguf_file: str | None = None
+) -> Path:
     path = Path(name).expanduser()
-    if path.is_dir():
+    if path.is_dir() or (path.suffix.lower() == SUFFIX and path.is_file()):
         if revision is not None:
             raise AuditorError(
-                f"{role} {name} is a directory, and a revision ({revision}) is of a name on the "
-                "hub; leave it out, or give the name."
+                f"{role} {name} is a {'directory' if path.is_dir() else 'file'}, and a revision "
+                f"({revision}) is of a name on the hub; leave it out, or give the name."
             )
         return path.resolve()
     if (said := why_no_model(name, path)) is not None:
@@ -77,7 +136,7 @@ def _directory(name: str, revision: str | None, role: str, allow_pickle: bool) -
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise AuditorError(f"{role} {name}: no such directory.")
     patterns = [*SAFE, *_DESCRIPTION, *(PICKLED if allow_pickle else ())]
-    return download(name, revision, patterns, role)
+    return download(name, revision, [gguf_file] if gguf_file else patterns, role)
 
 
 def _checked_files(directory: Path, allow_pickle: bool, *, adapter: bool = False) -> dict[str, str]:

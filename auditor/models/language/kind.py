@@ -16,9 +16,10 @@ from auditor.models.asked import AskedFacts
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.checkpoint_files import read_json
 from auditor.models.file_differences import asked_otherwise
+from auditor.models.gguf_header import read_header
 from auditor.models.kind import ModelKind, Tick, Workload
 from auditor.models.language.spec import LanguageSpec
-from auditor.models.manifest import asking_files
+from auditor.models.manifest import asking_files, described_files
 from auditor.models.shape import Shape
 from auditor.models.spec import TOKEN_BUDGET, TRACE_TOKENS, ModelSpec, PromptFormat
 
@@ -58,9 +59,9 @@ class LanguageKind(ModelKind):
     packages = ("torch", "transformers", "tokenizers", "numpy", "peft")
 
     def locate(self, spec: ModelSpec) -> "Location":
-        """Find the directory of a model, and its adapter.
+        """Find the directory or file of a model, and its adapter.
 
-        ``transformers`` must open the directory; the adapter may be missing.
+        ``transformers`` must open it; the adapter may be missing.
         """
         from auditor.models.language.files import locate_checkpoint
         from auditor.models.language.tokenizer_files import with_tokenizer
@@ -69,6 +70,7 @@ class LanguageKind(ModelKind):
         location = locate_checkpoint(
             own.path,
             revision=own.revision,
+            gguf_file=own.gguf_file,
             adapter=own.adapter,
             allow_pickle=own.allow_pickle,
             trust_remote_code=own.trust_remote_code,
@@ -114,6 +116,9 @@ class LanguageKind(ModelKind):
         from auditor.models.language.loading import places
 
         content = read_json(location.model / "config.json")
+        if location.gguf is not None:
+            self._check_gguf(location, location.gguf, content, config)
+            return
         names = [n for n in location.manifest.files if "/" not in n and n.endswith(".safetensors")]
         if (spec.trust_remote_code and "auto_map" in content) or not names:
             return
@@ -137,6 +142,30 @@ class LanguageKind(ModelKind):
         elif quantized is None:
             network()
 
+    def _check_gguf(
+        self,
+        location: "Location",
+        file: Path,
+        content: Mapping[str, Any],
+        config: "PretrainedConfig",
+    ) -> None:
+        """Refuse a GGUF file with more or fewer weights than its network."""
+        from auditor.models.language import gguf_files, placement
+        from auditor.models.language.adapters import check_adapter
+
+        header = read_header(file)
+        placement.check_size(content, header.tensors, file)
+        chosen = placement.network_class(self._class().auto_class, config, file)
+
+        def network() -> "PreTrainedModel":
+            return placement.empty_network(chosen, config)
+
+        if placement.is_large(content):
+            _check_endless(network, location, "network", _SECONDS)
+        gguf_files.check_weights(network(), header, file)
+        if location.adapter is not None:
+            check_adapter(network(), location.adapter)
+
     def differences(self, arm: str, own: "Location", original: "Location") -> tuple[Message, ...]:
         """Return warnings of files and settings that decide how it is asked."""
         return asked_otherwise(arm, own, original)
@@ -147,9 +176,10 @@ class LanguageKind(ModelKind):
 
         own = self.own(spec)
         config = read_config(own, location.model)
+        files = described_files(location) | location.manifest.files
         return digest(
             {
-                "files": asking_files(location.manifest.files),
+                "files": asking_files(files),
                 "elsewhere": location.tokenizer is not None,
                 "type": str(config.model_type),
                 "vocabulary": vocabulary(config),
@@ -288,7 +318,7 @@ class LanguageKind(ModelKind):
         from auditor.models.language.shape import shape_of
 
         config = read_config(own, location.model)
-        return shape_of(self._class().auto_class, config, location.model, own.dtype)
+        return shape_of(self._class().auto_class, config, location, own.dtype)
 
     def holds_experts(self, spec: ModelSpec, location: "Location") -> bool:
         """Return whether they do, by its configuration."""

@@ -17,6 +17,7 @@ from transformers import (
 from auditor.core.errors import AuditorError
 from auditor.core.faults import is_out_of_memory
 from auditor.models.language.placement import check_report
+from auditor.models.language.quantized_files import read_back
 from auditor.models.language.spec import LanguageSpec
 from auditor.models.manifest import Location
 
@@ -175,6 +176,7 @@ def load_directory(
             f"{directory} does not load as {auto_class.__name__} has it ({error})."
         ) from error
     check_report(report, directory, model.config)
+    read_back(model)
     return model.eval()
 
 

@@ -560,9 +560,10 @@ class LanguageModel(AuditedModel, Generic[X]):
     def directory(self, scratch: Path) -> Path:
         """A directory with the audited weights.
 
-        A merged adapter, and a model that was handed over loaded, are written into ``scratch``.
+        A merged adapter, a model that is one file, and one that was handed over loaded, are written
+        into ``scratch``.
         """
-        if not self.in_memory and self.location.adapter is None:
+        if not self.in_memory and self.location.adapter is None and self.location.gguf is None:
             return self.location.model
         written = scratch / "model"
         if not written.exists():
@@ -635,7 +636,10 @@ class LanguageModel(AuditedModel, Generic[X]):
             OpeningError: They cannot be opened; says whose they are.
         """
         try:
-            network = self._from_directory(self.location.model)
+            if self.location.gguf is not None:
+                network = self._from_gguf()
+            else:
+                network = self._from_directory(self.location.model)
             if self.location.adapter is None:
                 return network
             from auditor.models.language.adapters import merged  # PEFT takes long to import
@@ -649,6 +653,12 @@ class LanguageModel(AuditedModel, Generic[X]):
                 f"{' '.join(str(error).split())[:300]}). Check that its config.json and its "
                 "weights are whole and of the same model."
             ) from error
+
+    def _from_gguf(self) -> PreTrainedModel:
+        from auditor.models.language.gguf_files import load_gguf  # its package is an extra
+
+        self.check_config(self.config, str(self.location.gguf))
+        return load_gguf(self.auto_class, self.spec, self.location)
 
     def _from_directory(self, directory: Path, **options: Any) -> PreTrainedModel:
         self.check_config(read_config(self.spec, directory), str(directory))

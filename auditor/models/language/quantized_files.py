@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.quantizers.auto import get_hf_quantizer
 
 from auditor.core.errors import AuditorError
@@ -16,6 +16,7 @@ _ENDINGS = {
     "gptq": (".qweight",),
     "awq": (".qweight",),
     "bitsandbytes": (".absmax", ".SCB"),
+    "compressed-tensors": (".weight_packed", ".weight_scale"),
 }
 """Endings of the names that a method's files hold."""
 _WORD = 32
@@ -57,6 +58,17 @@ def check_quantizer(config: PretrainedConfig, directory: Path, device_map: Any) 
             "not know. Take it out where the weights are not quantized, or give the model at full "
             "precision."
         )
+
+
+def read_back(network: PreTrainedModel) -> None:
+    """Read packed weights back, before the first answer does.
+
+    Else the tensors of the network were others before and after it is asked. What goes into a layer
+    is rounded afterwards as before.
+    """
+    compressor = getattr(getattr(network, "hf_quantizer", None), "compressor", None)
+    if compressor is not None:
+        compressor.decompress_model(network)
 
 
 def check_labels(

@@ -3,17 +3,18 @@
 import json
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from auditor.models.checkpoint_files import quantization_method
+from auditor.models.gguf_header import read_header
 from auditor.models.language import placement
 from auditor.models.language.cache_size import CacheSize, cache_size, first_number
 from auditor.models.language.experts import COUNTS
 from auditor.models.language.layers import linear_layers, weight_matrices
+from auditor.models.manifest import Location
 from auditor.models.shape import FULL_PRECISION_LIMIT, Shape, weights_size
 
 _MATRIX = 2
@@ -21,21 +22,26 @@ _MATRIX = 2
 _CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "top_k_experts")
 
 
-def shape_of(auto_class: Any, config: PretrainedConfig, folder: Path, dtype: str) -> Shape:
+def shape_of(auto_class: Any, config: PretrainedConfig, location: Location, dtype: str) -> Shape:
     """Return the shape of the network that a configuration describes.
 
     Args:
         auto_class: Class of ``transformers`` that loads models of the kind.
         config: The configuration.
-        folder: Folder of the weights.
+        location: Files of the weights.
         dtype: Type of the weights in memory, as a spec has it.
 
     Raises:
         AuditorError: ``transformers`` has no such network.
     """
+    folder = location.model
     class_ = placement.network_class(auto_class, config, folder)
     config_class: Any = type(config)
     counts = _counted(class_, config_class, config.to_json_string(use_diff=False))
+    if location.gguf is not None:
+        type_ = read_header(location.gguf).float_type if dtype == "auto" else dtype
+        loaded = counts.parameters * getattr(torch, type_).itemsize
+        return counts._replace(stored=location.gguf.stat().st_size, loaded=loaded)
     _, stored = weights_size(folder)
     size = stored
     if dtype != "auto" and not quantization_method(folder):

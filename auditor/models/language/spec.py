@@ -1,5 +1,7 @@
 """Spec of a model that answers in text."""
 
+from pydantic import Field
+
 from auditor.core.paths import ModelPath
 from auditor.models.spec import ModelSpec
 
@@ -7,6 +9,9 @@ from auditor.models.spec import ModelSpec
 class LanguageSpec(ModelSpec):
     """Location of a language model, and how it is opened."""
 
+    gguf_file: str | None = Field(default=None, pattern=r"^[^/\\]+\.[gG][gG][uU][fF]$")
+    """Name of the GGUF file in the directory that is the model, where it holds several or other
+    weights besides."""
     adapter: ModelPath | None = None
     """Directory or hub name of a PEFT adapter, merged into the weights before the audit."""
     tokenizer: ModelPath | None = None

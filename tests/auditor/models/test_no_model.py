@@ -32,8 +32,6 @@ def root(tmp_path):
         ("https://huggingface.co/owner/name/tree/main", "hub: owner/name"),
         ("hf://owner/name", "hub: owner/name"),
         ("s3://bucket/model", "copy"),
-        ("m.gguf", "gguf_file"),
-        ("folder", "gguf_file"),
         ("model.safetensors", "weights"),
         ("notes.txt", "is a file"),
         ("meta", "Meta"),
@@ -51,6 +49,8 @@ def test_it_is_named_with_the_way_out(root, given, said):
         locate_checkpoint(path)
 
 
-@pytest.mark.parametrize("given", ["run/checkpoint-8", "owner/name", "name", "sd"])
+@pytest.mark.parametrize(
+    "given", ["run/checkpoint-8", "owner/name", "name", "sd", "m.gguf", "folder"]
+)
 def test_what_may_be_a_model_is_left_alone(root, given):
     assert why_no_model(given, root / given) is None
