@@ -128,7 +128,7 @@ def test_a_file_that_was_changed_is_refused(name, world, evidence_of):
     """Each file of each arm, in each way; the commands are given one of these by turns."""
     evidence = evidence_of(world)
     turn = ATTACKS_IN_WORLDS.index((name, world))
-    for stage, keys in evidence.jobs(name).items():
+    for keys in evidence.jobs(name).values():
         for arm, key in keys.items():
             folder = evidence.folder(key)
             files = sorted(f.name for f in folder.iterdir() if f.name != NOT_SEALED)
