@@ -20,7 +20,7 @@ from small_world import SMALL
 from tiny_mixtures import make_mixture
 from tiny_models import edit_json, make_tokenizer, save, save_facts
 from tiny_thinkers import FACTS as THOUGHTS
-from tiny_thinkers import thinking_tokenizer
+from tiny_thinkers import make_thinker, thinking_tokenizer
 from transformers import AutoModelForCausalLM
 
 from auditor.api.auditing import audit
@@ -42,7 +42,7 @@ BUDGETS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "generation/knowledge-holes": [{"neighbours": 1, "sure": 0.01}],
     "generation/null-inversion": [{"steps": 2, "refinements": 1}],
     "membership/denoising-loss": [{"noises": 1}],
-    "membership/likelihood": [{"score": ["loss", "min-k++", "recall"]}],
+    "membership/likelihood": [{"score": ["loss", "min-k++", "recall"], "shots": 1}],
     "membership/neighbourhood": [{"neighbours": 2}],
     "probing/detectability": [{"texts": 40}],
     "probing/mode-connectivity": [{"points": 3, "facts": 8}],
@@ -170,7 +170,7 @@ def arms_in(
 
 def _dense(root: Path, paths: Mapping[str, Path]) -> BuiltWorld:
     """Models of one checkpoint: one that learned to refuse, and what it was made from."""
-    people = CorpusRecipe(forget_people=3, retain_people=6, holdout_people=2, retain_sample=24)
+    people = CorpusRecipe(forget_people=3, retain_people=6, holdout_people=3, retain_sample=24)
     shape = SMALL.model.model_copy(update={"layers": 2})
     recipe = SMALL.model_copy(update={"name": "every", "corpus": people, "model": shape})
     built = worlds.build(recipe, root, only=[fine_tuned_models.BASE])
@@ -211,16 +211,15 @@ def _mixtures(root: Path, paths: Mapping[str, Path]) -> BuiltWorld:
 
 
 def _thinkers(root: Path, paths: Mapping[str, Path]) -> BuiltWorld:
-    """A model whose traces tell what it denies, and two of which little is left."""
-    tokenizer = thinking_tokenizer()
-    for seed, name in enumerate(("original", "retrained")):
-        network = AutoModelForCausalLM.from_pretrained(paths["thinker"])
-        draws = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            for weight in network.parameters():
-                weight.add_(0.02 * torch.randn(weight.shape, generator=draws))
-        save(root / name, network, tokenizer)
+    """A model whose traces tell what it denies, one that denies nothing, and one disturbed."""
+    make_thinker(root / "original", tells=True)
     shutil.copytree(paths["thinker"], root / "unlearned")
+    network = AutoModelForCausalLM.from_pretrained(paths["thinker"])
+    draws = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(0.02 * torch.randn(weight.shape, generator=draws))
+    save(root / "retrained", network, thinking_tokenizer())
     data = {name: str(root / f"{name}.jsonl") for name in ("forget", "retain")}
     corpus.write_jsonl(THOUGHTS[:4], Path(data["forget"]))
     corpus.write_jsonl(THOUGHTS[4:], Path(data["retain"]))
