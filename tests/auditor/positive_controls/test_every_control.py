@@ -33,6 +33,22 @@ BUDGETS_OF_CONTROLS = {
 """What is held to more than the visible control has the steps to find it."""
 
 
+TOLD_OTHERWISE = pytest.mark.xfail(
+    reason="its control is the world told_otherwise (test_prompting_told_otherwise.py)",
+    strict=True,
+)
+"""Of attacks that put questions as models of this world were never asked: not even the visible
+control is found by them here. The mark is strict, so that none stays that could be without it."""
+ASKED_AS_NEVER_BEFORE = (
+    *("prompting/best-of-n", "prompting/related-facts"),
+    *("prompting/reminders", "prompting/translated"),
+)
+EACH = [
+    pytest.param(name, marks=(TOLD_OTHERWISE,) if name in ASKED_AS_NEVER_BEFORE else ())
+    for name in DECIDING
+]
+
+
 @pytest.fixture(scope="module")
 def controlled(told_otherwise, tmp_path_factory):
     """A world in which a model that never knew is audited, and the store of all its audits."""
@@ -79,7 +95,7 @@ class BlindStore(FolderStore):
         return json.dumps([identity.get(part) for part in parts], sort_keys=True)
 
 
-@pytest.mark.parametrize("name", DECIDING)
+@pytest.mark.parametrize("name", EACH)
 def test_it_finds_its_control_and_blind_it_does_not(name, controlled):
     world, root = controlled
     policy = {"mandatory": [AS_IS, name]}
@@ -94,7 +110,8 @@ def test_it_finds_its_control_and_blind_it_does_not(name, controlled):
     parts = {part.attack: part for part in results.parts}
     assert parts.keys() == {variant.label for variant in prepared.variants}
     found = {label: part.message.params["held_to"] for label, part in parts.items()}
-    assert all(part.found for part in parts.values()), found
+    missed = {label: found[label] for label, part in parts.items() if not part.found}
+    assert not missed, {k: (v["rho"], v["tells_original_apart"]) for k, v in missed.items()}
     as_is = next(part for label, part in parts.items() if label.startswith(AS_IS))
     hidden = as_is.message.params["other"]
     assert hidden["log_e_fail"] < hidden["log_e_needed"], "what is hidden is not seen as it is"
