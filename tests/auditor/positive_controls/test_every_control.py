@@ -33,18 +33,30 @@ BUDGETS_OF_CONTROLS = {
 """What is held to more than the visible control has the steps to find it."""
 
 
-TOLD_OTHERWISE = pytest.mark.xfail(
-    reason="its control is the world told_otherwise (test_prompting_told_otherwise.py)",
-    strict=True,
-)
-"""Of attacks that put questions as models of this world were never asked: not even the visible
-control is found by them here. The mark is strict, so that none stays that could be without it."""
-ASKED_AS_NEVER_BEFORE = (
-    *("prompting/best-of-n", "prompting/related-facts"),
-    *("prompting/reminders", "prompting/translated"),
-)
+TOLD_OTHERWISE = "its control is the world told_otherwise (test_prompting_told_otherwise.py)"
+NOT_FOUND = {
+    **dict.fromkeys(
+        (
+            *("prompting/best-of-n", "prompting/related-facts"),
+            *("prompting/reminders", "prompting/translated"),
+        ),
+        TOLD_OTHERWISE,
+    ),
+    **dict.fromkeys(
+        (
+            *("membership/gradient-norm", "membership/likelihood", "membership/neighbourhood"),
+            *("prompting/few-shot", "prompting/reframing"),
+        ),
+        "it misses the visible control of this world",
+    ),
+}
+"""Attacks that do not find the control here, with the reason. The mark is strict, so that none
+stays that finds it."""
 EACH = [
-    pytest.param(name, marks=(TOLD_OTHERWISE,) if name in ASKED_AS_NEVER_BEFORE else ())
+    pytest.param(
+        name,
+        marks=pytest.mark.xfail(reason=NOT_FOUND[name], strict=True) if name in NOT_FOUND else (),
+    )
     for name in DECIDING
 ]
 
