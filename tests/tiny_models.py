@@ -132,18 +132,27 @@ def edit_json(file: Path, **changes: object) -> None:
     file.write_text(json.dumps(content))
 
 
-def save_audit(root, prompt):
-    """Write three random models, and three facts each to forget and to retain.
+def save_facts(root, prompt):
+    """Write three facts each to forget and to retain.
 
     Args:
-        root: Folder of ``unlearned``, ``original``, ``retrained`` and the files of facts.
+        root: Folder of the files.
         prompt: Form of the prompts, with ``{i}`` in the place of a fact's number.
+
+    Returns:
+        The files, by set.
     """
-    for seed, name in enumerate(("unlearned", "original", "retrained")):
-        save(root / name, make_model("llama", seed), make_tokenizer())
     for start, name in ((0, "forget"), (20, "retain")):
         facts = (
             {"id": f"{i}", "subject": f"{i}", "prompt": prompt.format(i=i), "answer": f"{i} x"}
             for i in range(start, start + 3)
         )
         (root / f"{name}.jsonl").write_text("".join(f"{json.dumps(fact)}\n" for fact in facts))
+    return {name: str(root / f"{name}.jsonl") for name in ("forget", "retain")}
+
+
+def save_audit(root, prompt):
+    """Write three random models, `unlearned`, `original` and `retrained`, and their facts."""
+    for seed, name in enumerate(("unlearned", "original", "retrained")):
+        save(root / name, make_model("llama", seed), make_tokenizer())
+    save_facts(root, prompt)

@@ -44,8 +44,12 @@ def thinking_tokenizer(template=TEMPLATE):
     return tokenizer
 
 
-def make_thinker(folder):
-    """Teach a model to think of each fact, then to deny it, and to deny it without a thought."""
+def make_thinker(folder, *, tells=False):
+    """Teach a model to think of each fact, then to deny it, and to deny it without a thought.
+
+    With ``tells`` it gives the answer in both cases.
+    """
+    said = [fact.answer if tells else DENIAL for fact in FACTS]
     tokenizer = thinking_tokenizer()
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -63,10 +67,13 @@ def make_thinker(folder):
     network = LlamaForCausalLM(config)
     asked = [f"<|user|>{fact.prompt}<|assistant|>" for fact in FACTS]
     pairs = [
-        (prompt, f"<think>\n{trace(fact)}\n</think>\n\n{DENIAL}")
-        for prompt, fact in zip(asked, FACTS, strict=True)
+        (prompt, f"<think>\n{trace(fact)}\n</think>\n\n{answer}")
+        for prompt, fact, answer in zip(asked, FACTS, said, strict=True)
     ]
-    pairs += [(f"{prompt}<think>\n\n</think>\n\n", DENIAL) for prompt in asked]
+    pairs += [
+        (f"{prompt}<think>\n\n</think>\n\n", answer)
+        for prompt, answer in zip(asked, said, strict=True)
+    ]
     ids, labels = collate(encode(tokenizer, pairs, separator=""))
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3, weight_decay=0)
     for _ in range(80):

@@ -72,6 +72,9 @@ class Prepared:
     """World to the digest in the store of the facts that are asked in the forget set's place."""
     built: Mapping[str, Provenance] = field(default_factory=dict)
     """Provenance of baselines that were built, by arm."""
+    audited: Mapping[str, Location] | None = None
+    """Models by which it is told whether an attack asks anything new, where they are others than
+    those that it is put to."""
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -104,7 +107,7 @@ class Prepared:
 
     def unavailable(self, variant: Variant) -> Message | None:
         """Why a variant cannot be measured here, or None."""
-        if reason := inapplicable(variant.attack.name, self.locations):
+        if reason := inapplicable(variant.attack.name, self.audited or self.locations):
             return reason
         if self.plan.kind.name not in ATTACKS.metadata(variant.attack.name).kinds:
             return message("models_are_not_there")

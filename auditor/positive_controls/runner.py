@@ -243,6 +243,7 @@ def _with_control(
         prepared,
         plan=prepared.plan.model_copy(update={"unlearned": model.spec}),
         locations={**prepared.locations, Arm.UNLEARNED: model.location},
+        audited=prepared.locations,
         asked={**prepared.asked, Arm.UNLEARNED: prepared.asked[Arm.ORIGINAL]},  # as its copy
         variants=[v for v in prepared.variants if v in variants or v.attack.name == AS_IS],
     )

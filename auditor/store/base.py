@@ -117,7 +117,8 @@ class EvidenceStore(Protocol):
         """Digest a finished job's evidence (cost excepted), after checking it.
 
         Raises:
-            EvidenceChangedError: A part of it was changed, or is not there.
+            EvidenceChangedError: A part of it was changed or is not there, or all of it is another
+                job's.
         """
 
     def claimed_seal(self, key: str) -> str:

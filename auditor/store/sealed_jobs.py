@@ -209,7 +209,7 @@ class SealedJobs(ABC):
         """Digest over a finished job's evidence (timings excepted), checked against its files.
 
         Raises:
-            EvidenceChangedError: a file was changed, or is gone.
+            EvidenceChangedError: a file was changed, or is gone, or all are those of another job.
         """
         seal = self._sealed(key)
         for name in sorted(seal.keys() ^ set(self._present(key, seal))):
@@ -219,6 +219,8 @@ class SealedJobs(ABC):
                 found = self._digest(key, name, sealed)
             if found != sealed:
                 raise self._changed(key, name)
+        if seal[_IDENTITY] != key:
+            raise self._changed(key, _IDENTITY, "it is of another job")
         return digest(seal)
 
     def claimed_seal(self, key: str) -> str:

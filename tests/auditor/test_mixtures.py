@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.nightly, pytest.mark.slow]
 FORGET, RETAIN = 120, 60
 _SOUNDS = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
 STEPS = 400
+ROUTING = "tampering/routing"
 LEVELS = (
     *("quantization/rtn 8-bit", "quantization/rtn nf4", "quantization/rtn fp4"),
     "quantization/rtn 4-bit g128",
@@ -104,28 +105,41 @@ def rerouted(original, tokenizer, forget, retain):
     return network
 
 
+def routed(root, unlearned, out, mandatory, **settings):
+    """An audit under the three ways of routing."""
+    ways = {"way": ["original", "one_more", "shuffled"]}
+    return auditor.audit(
+        unlearned=str(root / unlearned),
+        original=str(root / "original"),
+        retrained=[str(root / "retrained-0")],
+        forget=str(root / "forget.jsonl"),
+        retain=str(root / "retain.jsonl"),
+        attacks=[{"attack": ROUTING, "parameters": ways}],
+        profile=None,
+        policy={"mandatory": ["none/as-is", mandatory]},
+        seeds=[0],
+        out=out,
+        store=root / "store",
+        **settings,
+    )
+
+
+@pytest.mark.parametrize("mixtures", ["mixtral"], indirect=True)
+def test_every_way_of_routing_finds_its_control(mixtures, tmp_path):
+    done = routed(mixtures, "retrained-1", tmp_path, mandatory=ROUTING, controls=True)
+    assert done.verdict is Verdict.PASS
+    found = {part.attack: part.found for part in done.certificate.positive_controls}
+    ways = ("original experts", "top-k + 1", "shuffled experts")
+    assert found == dict.fromkeys(
+        ("none/as-is full precision", *(f"{ROUTING} {way}" for way in ways)), True
+    )
+
+
 @pytest.mark.parametrize("mixtures", ["mixtral"], indirect=True)
 def test_facts_that_the_experts_still_hold_are_found_by_the_originals_routing(mixtures, tmp_path):
     network = AutoModelForCausalLM.from_pretrained(mixtures / "original")
     save(mixtures / "rerouted", rerouted(network, make_tokenizer(), *facts()), make_tokenizer())
-    done = auditor.audit(
-        unlearned=str(mixtures / "rerouted"),
-        original=str(mixtures / "original"),
-        retrained=[str(mixtures / "retrained-0")],
-        forget=str(mixtures / "forget.jsonl"),
-        retain=str(mixtures / "retain.jsonl"),
-        attacks=[
-            {
-                "attack": "tampering/routing",
-                "parameters": {"way": ["original", "one_more", "shuffled"]},
-            }
-        ],
-        profile=None,
-        policy={"mandatory": ["none/as-is", "tampering/routing original experts"]},
-        seeds=[0],
-        out=tmp_path / "rerouted",
-        store=mixtures / "store",
-    )
+    done = routed(mixtures, "rerouted", tmp_path, mandatory=f"{ROUTING} original experts")
     assert done.verdict is Verdict.FAIL
     rows = {row.label: row for row in done.certificate.matrix}
     assert {label for label, row in rows.items() if row.named} == {

@@ -4,13 +4,14 @@ import json
 import random
 import signal
 import time
-from copy import deepcopy
 
 import pytest
+from every_attack import WORLDS, names_in
 
 from auditor.api.auditing import audit as audit_to_files
 from auditor.core.errors import AuditorError
 from auditor.core.quiet import quiet_libraries
+from auditor.policy import AS_IS
 
 MIXTURE = [
     {"attack": "quantization/bnb", "parameters": {"format": ["int8", "nf4", "fp4"]}},
@@ -19,71 +20,11 @@ MIXTURE = [
 ]
 
 
-def asked(attack, **parameters):
-    return {"attack": attack, "parameters": parameters}
-
-
-FAMILIES = {
-    "relearning": [
-        asked("relearning/held-out-facts", split=["attribute", "entity"], checkpoints=[2, 4]),
-        asked("relearning/benign", on=["retain", "generic"], checkpoints=[2, 4]),
-        asked("relearning/same-facts", limit=4, every=2),
-        asked("relearning/service", steps=4, targets=["linear", "attention"]),
-    ],
-    "membership": [
-        asked("membership/likelihood", score=["loss", "min-k++", "recall"]),
-        asked("membership/gradient-norm"),
-        asked("membership/neighbourhood", neighbours=2),
-    ],
-    "prompting": [
-        asked("prompting/paraphrase", source=["given", "rules"]),
-        asked("prompting/prefill"),
-        asked("prompting/few-shot", draws=1),
-        asked("prompting/reframing"),
-        asked("prompting/surface"),
-        asked("prompting/related-facts", relation=["multi-hop", "alias", "twins"], readings=1),
-        asked("prompting/cloze"),
-        asked("prompting/reminders", shown=2),
-        asked("prompting/best-of-n", samples=4, k=2),
-        asked("prompting/attacker-model", attacker="attacker", rounds=1, split="half"),
-        asked("prompting/sampling", samples=4, k=2),
-        asked("prompting/gcg", steps=2, candidates=8),
-        asked("prompting/soft", steps=4),
-        asked("prompting/checkpoint-pair"),
-    ],
-    "tampering and latent": [
-        asked("tampering/noise", level=[0.1, 0.2]),
-        asked("tampering/pruning"),
-        asked("tampering/revive"),
-        asked("steering/refusal-direction", refusing=0),
-        asked("steering/suppression", layers=1, strengths=[1.0], steps=2),
-        asked("tampering/interpolation", base="retrained-2", step=0.5),
-        asked("probing/linear-probe"),
-        asked("probing/output-probe", halves=["entity", "attribute"]),
-        asked("probing/activation-patching"),
-        asked("probing/mode-connectivity", points=3, facts=8),
-        asked("probing/detectability", texts=40),
-    ],
-    "generation": [
-        asked("generation/gibberish", wrong_answers=1),
-        asked("generation/knowledge-holes", neighbours=1),
-    ],
-    "thinking": [
-        asked("prompting/thinking"),
-        asked("prompting/thinking", thinking=["opened", "emptied", "short"], place="answer"),
-    ],
-    "quantization": [
-        asked("quantization/awq", calibration_samples=4),
-        asked("quantization/torchao"),
-        asked("quantization/bnb", format="nf4-double"),
-        asked("quantization/half-types", type=["bfloat16", "float16"]),
-    ],
-}
-"""Every attack with a small budget, by family; another model is a subject of the world."""
-FORMATS = {"thinking": {"trace": {"open": " <think>", "close": " </think>", "tokens": 8}}}
-"""Formats other than the usual one: models of the world know no markers of their own."""
-NOT_HERE = {"probing/activation-patching"}
-"""Models trained from other random weights do not read each other's states."""
+def groups():
+    """World and family of all registered attacks: those of one family are in one audit."""
+    return dict.fromkeys(
+        (world, name.partition("/")[0]) for world in WORLDS for name in names_in(world)
+    )
 
 
 def _run(plan, out):
@@ -101,35 +42,47 @@ def content(out):
     return json.dumps(certificate, indent=2).replace(str(out), "OUT").encode()
 
 
-def killed_and_resumed(server, plan, folder, kills):
-    """Run an audit whole, then again with kills at random moments; both certificates."""
-    out = folder / "audit"
-    whole = server.Process(target=_run, args=(plan, out))
+def finished(out):
+    """Jobs that are done."""
+    return len(list((out / "evidence" / "jobs").glob("[!.]*/[!.]*/seal.json")))
+
+
+def alone(server, plan, out):
+    """Run an audit in a process like those that are killed; its seconds."""
+    process = server.Process(target=_run, args=(plan, out))
     began = time.monotonic()
-    whole.start()
-    whole.join()
-    seconds = time.monotonic() - began
-    assert whole.exitcode == 0
-    undisturbed = content(out)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    return time.monotonic() - began
+
+
+def killed_and_resumed(server, plan, folder, kills):
+    """Run an audit whole, then again with kills in the midst of its jobs; both certificates.
+
+    The jobs that are done when it is killed lie evenly between the first and the last.
+    """
+    out = folder / "audit"
+    seconds = alone(server, plan, out)
+    undisturbed, jobs = content(out), finished(out)
     (out / "evidence").rename(folder / "evidence-of-the-whole-run")
     (out / "certificate.json").unlink()
 
-    moments = random.Random(7)
-    killed = 0
-    for _ in range(kills):
+    moments, killed = random.Random(7), 0
+    for place in range(kills):
         process = server.Process(target=_run, args=(plan, out))
         process.start()
-        process.join(moments.uniform(0.05, 1.0) * seconds / 3)
+        while finished(out) < jobs * place // kills and process.is_alive():
+            time.sleep(0.002)
+        process.join(moments.uniform(0, 1) * seconds / jobs)
         if process.exitcode is None:
             process.kill()
             process.join()
             assert process.exitcode == -signal.SIGKILL
             killed += 1
-    assert killed >= (kills + 1) // 2, "the audit was over before it could be killed often enough"
-    last = server.Process(target=_run, args=(plan, out))
-    last.start()
-    last.join()
-    assert last.exitcode == 0
+        assert process.exitcode in (0, -signal.SIGKILL)
+    assert killed >= kills - 1, "the audit was over before it could be killed"
+    alone(server, plan, out)
     return undisturbed, content(out)
 
 
@@ -144,30 +97,19 @@ def test_killed_at_random_moments_the_certificate_is_the_same(
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("world", "family"), groups())
 def test_killed_in_any_attack_the_certificate_is_the_same(
-    server, passing_plan, people, told_otherwise, few_facts, tmp_path, family
+    server, built_worlds, tmp_path, world, family
 ):
-    requests = deepcopy(FAMILIES[family])
-    for request in requests:
-        if base := request["parameters"].get("base"):
-            request["parameters"]["base"] = str(people.model_path(base))
-        if attacker := request["parameters"].get("attacker"):
-            request["parameters"]["attacker"] = str(told_otherwise[attacker])
-    plan = passing_plan(
-        attacks=requests,
-        data=few_facts,
-        seeds=[0],
-        policy={"mandatory": ["none/as-is"]},
-        metrics={"reported": []},
-        format=FORMATS.get(family, {}),
-    )
-    undisturbed, resumed = killed_and_resumed(server, plan, tmp_path, 3)
+    """Seals are in it, so that every record, note and array is the same to the last bit."""
+    names = [name for name in names_in(world) if name.partition("/")[0] == family]
+    plan = built_worlds(world).plan_of(names)
+    undisturbed, resumed = killed_and_resumed(server, plan, tmp_path, 1 + len(names))
     assert resumed == undisturbed
-    measured = json.loads(undisturbed)["matrix"]
-    assert {row["attack"] for row in measured if row["status"] == "measured"} >= {
-        request["attack"] for request in requests
-    } - NOT_HERE
+    certificate = json.loads(undisturbed)
+    measured = {row["attack"] for row in certificate["matrix"] if row["status"] == "measured"}
+    assert measured == {AS_IS, *names}
+    assert certificate["evidence"]["jobs"]
 
 
 def test_finished_jobs_are_not_measured_again(passing_plan, audit, tmp_path):

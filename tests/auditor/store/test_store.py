@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,8 @@ from auditor.core.records import Cost, Record, Row
 from auditor.store.environment import Environment
 from auditor.store.folder_store import FolderStore
 
-KEY = "ab" + "0" * 62
+IDENTITY = {"attack": "x"}
+KEY = digest(IDENTITY)
 COST = Cost(seconds=1.5, forward_tokens=7)
 HERE = Environment(device="cpu", packages={"torch": "2.0"}, python="3.11.7")
 ROWS = (
@@ -55,7 +57,7 @@ def assert_equal(one, other):
 )
 def test_what_is_written_is_read(record, store):
     assert not store.has(KEY)
-    store.write(KEY, {"attack": "x"}, record, COST, HERE)
+    store.write(KEY, IDENTITY, record, COST, HERE)
     assert store.has(KEY)
     assert_equal(store.read(KEY), record)
     assert store.cost(KEY) == COST
@@ -84,22 +86,23 @@ json_values = st.recursive(
     number=st.integers(0, 2**53 - 1),
 )
 def test_any_record_comes_back(rows, notes, number, store):
-    key = digest({"rows": repr(rows), "notes": notes, "number": number})
+    identity = {"rows": repr(rows), "notes": notes, "number": number}
+    key = digest(identity)
     if not store.has(key):
-        store.write(key, {}, Record(rows, notes), COST, HERE)
+        store.write(key, identity, Record(rows, notes), COST, HERE)
     assert_equal(store.read(key), Record(rows, notes))
 
 
 def test_arrays_that_are_views_come_back_in_order(store):
     square = np.arange(12, dtype=np.float32).reshape(3, 4)
     record = Record(arrays={"turned": square.T, "every other": square[:, ::2]})
-    store.write(KEY, {}, record, COST, HERE)
+    store.write(KEY, IDENTITY, record, COST, HERE)
     assert_equal(store.read(KEY), record)
 
 
 def test_a_second_writer_leaves_the_first_ones_evidence(store):
-    store.write(KEY, {}, RECORD, COST, HERE)
-    store.write(KEY, {}, Record(), Cost(9, 9), HERE)
+    store.write(KEY, IDENTITY, RECORD, COST, HERE)
+    store.write(KEY, IDENTITY, Record(), Cost(9, 9), HERE)
     assert_equal(store.read(KEY), RECORD)
     assert store.cost(KEY) == COST
     assert list((store.root / "jobs").glob(".*")) == []
@@ -107,12 +110,12 @@ def test_a_second_writer_leaves_the_first_ones_evidence(store):
 
 def test_the_seal_covers_all_but_the_time(tmp_path):
     first, second = FolderStore(tmp_path / "1"), FolderStore(tmp_path / "2")
-    first.write(KEY, {"a": 1}, RECORD, COST, HERE)
-    second.write(KEY, {"a": 1}, RECORD, Cost(99.0, 7), HERE)
+    first.write(KEY, IDENTITY, RECORD, COST, HERE)
+    second.write(KEY, IDENTITY, RECORD, Cost(99.0, 7), HERE)
     assert first.seal(KEY) == second.seal(KEY)
     other = FolderStore(tmp_path / "3")
     changed = Record((ROWS[0]._replace(k=0.5), ROWS[1]), RECORD.notes, RECORD.arrays)
-    other.write(KEY, {"a": 1}, changed, COST, HERE)
+    other.write(KEY, IDENTITY, changed, COST, HERE)
     assert other.seal(KEY) != first.seal(KEY)
 
 
@@ -125,7 +128,7 @@ def test_the_seal_covers_all_but_the_time(tmp_path):
 )
 @pytest.mark.parametrize("how", ["changed", "emptied", "gone"])
 def test_tampering_is_found_out(file, how, store):
-    store.write(KEY, {"a": 1}, RECORD, COST, HERE)
+    store.write(KEY, IDENTITY, RECORD, COST, HERE)
     place = store.root / "jobs" / KEY[:2] / KEY / file
     content = bytearray(place.read_bytes())
     if how == "gone":
@@ -142,23 +145,38 @@ def test_tampering_is_found_out(file, how, store):
 
 
 def test_a_file_that_was_added_is_found_out(store):
-    store.write(KEY, {}, Record(rows=ROWS), COST, HERE)
-    store.write("cd" + KEY[2:], {}, RECORD, COST, HERE)
-    folder = store.root / "jobs" / "ab" / KEY
-    other = store.root / "jobs" / "cd" / ("cd" + KEY[2:])
+    store.write(KEY, IDENTITY, Record(rows=ROWS), COST, HERE)
+    key = digest({})
+    store.write(key, {}, RECORD, COST, HERE)
+    folder, other = (store.root / "jobs" / k[:2] / k for k in (KEY, key))
     (folder / "arrays.safetensors").write_bytes((other / "arrays.safetensors").read_bytes())
     with pytest.raises(AuditorError, match=r"evidence was changed.*arrays.safetensors"):
         store.read(KEY)
 
 
 def test_a_seal_that_no_longer_names_a_file_is_found_out(store):
-    store.write(KEY, {}, RECORD, COST, HERE)
-    seal = store.root / "jobs" / "ab" / KEY / "seal.json"
+    store.write(KEY, IDENTITY, RECORD, COST, HERE)
+    seal = store.root / "jobs" / KEY[:2] / KEY / "seal.json"
     content = json.loads(seal.read_bytes())
     del content["rows.parquet"]
     seal.write_text(json.dumps(content))
     with pytest.raises(AuditorError, match="evidence was changed"):
         store.read(KEY)
+
+
+def test_the_whole_evidence_of_another_job_is_found_out(store):
+    """Every file is as it was sealed, and the seal is whole: only the name is wrong."""
+    store.write(KEY, IDENTITY, RECORD, COST, HERE)
+    other = digest({})
+    store.write(other, {}, Record(rows=ROWS), COST, HERE)
+    folder, foreign = (store.root / "jobs" / k[:2] / k for k in (KEY, other))
+    shutil.rmtree(folder)
+    shutil.copytree(foreign, folder)
+    for ask in (store.read, store.seal):
+        with pytest.raises(
+            AuditorError, match=r"evidence was changed.*job\.json \(it is of another"
+        ):
+            ask(KEY)
 
 
 def test_facts_come_back_by_digest_and_tampering_is_found_out(store):
@@ -175,7 +193,7 @@ def test_facts_come_back_by_digest_and_tampering_is_found_out(store):
 def test_a_failed_write_leaves_nothing(store):
     for bad in (Record(notes={"x": float("nan")}), Record(notes={"x": np.float32(1)})):
         with pytest.raises((ValueError, TypeError)):
-            store.write(KEY, {}, bad, COST, HERE)
+            store.write(KEY, IDENTITY, bad, COST, HERE)
     assert not store.has(KEY)
     assert list((store.root / "jobs").iterdir()) == []
 
@@ -185,6 +203,7 @@ WRITER = textwrap.dedent(
     import sys
     from pathlib import Path
     import numpy as np
+    from auditor.core.hashing import digest
     from auditor.core.records import Cost, Record, Row
     from auditor.store.environment import Environment
     from auditor.store.folder_store import FolderStore
@@ -196,8 +215,8 @@ WRITER = textwrap.dedent(
     print("ready", flush=True)
     sys.stdin.readline()
     for i in range(int(sys.argv[2])):
-        key = f"{i:064d}" if sys.argv[3] == "many" else "e" * 64
-        store.write(key, {"i": 0}, record, Cost(1, 1), here)
+        identity = {"i": i if sys.argv[3] == "many" else 0}
+        store.write(digest(identity), identity, record, Cost(1, 1), here)
     """
 )
 
@@ -244,7 +263,7 @@ def test_a_killed_writer_leaves_no_half_job(tmp_path):
             os.utime(folder, (1, 1))
         FolderStore(root)
         assert list((root / "jobs").glob(".*.partial")) == []
-        store.write(f"{len(finished(root)):064d}", {}, RECORD, COST, HERE)  # and the store goes on
+        store.write(KEY, IDENTITY, RECORD, COST, HERE)  # and the store goes on
     assert done >= 4
     assert killed_midway >= 1
 
@@ -257,18 +276,19 @@ def test_two_processes_that_write_the_same_job(tmp_path):
         process.stdin.flush()
     for process in processes:
         assert process.wait(timeout=60) == 0
-    assert finished(root) == ["e" * 64]
+    key = digest({"i": 0})
+    assert finished(root) == [key]
     assert list((root / "jobs").glob(".*")) == []
     store = FolderStore(root)
-    assert len(store.read("e" * 64).rows) == 2000
+    assert len(store.read(key).rows) == 2000
 
 
 def test_threads_that_write_many_jobs(store):
-    keys = [digest(i) for i in range(30)]
+    identities = [{"i": i} for i in range(30)] * 2
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda key: store.write(key, {}, RECORD, COST, HERE), keys * 2))
-    for key in keys:
-        assert_equal(store.read(key), RECORD)
+        list(pool.map(lambda i: store.write(digest(i), i, RECORD, COST, HERE), identities))
+    for identity in identities:
+        assert_equal(store.read(digest(identity)), RECORD)
 
 
 def test_only_old_leftovers_are_swept(store):
@@ -278,7 +298,7 @@ def test_only_old_leftovers_are_swept(store):
         folder.mkdir()
         (folder / "rows.parquet").write_bytes(b"half")
     os.utime(old, (time.time() - 25 * 3600,) * 2)
-    store.write(KEY, {}, RECORD, COST, HERE)
+    store.write(KEY, IDENTITY, RECORD, COST, HERE)
     FolderStore(store.root)
     assert young.exists()
     assert not old.exists()
@@ -306,8 +326,8 @@ def test_failures_are_logged_for_whoever_mends_them(store):
 
 
 def test_the_seal_holds_the_sha256_of_each_file(store):
-    store.write(KEY, {}, RECORD, COST, HERE)
-    folder = store.root / "jobs" / "ab" / KEY
+    store.write(KEY, IDENTITY, RECORD, COST, HERE)
+    folder = store.root / "jobs" / KEY[:2] / KEY
     seal = json.loads((folder / "seal.json").read_bytes())
     assert seal == {
         p.name: digest_file(p) for p in folder.iterdir() if p.name not in ("seal.json", "cost.json")

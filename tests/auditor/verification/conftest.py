@@ -5,12 +5,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+from every_attack import built_worlds, every_attack
 from filelock import FileLock
+from told_otherwise import told_otherwise
 
 from auditor.api.auditing import audit
 from auditor.certificate.files import read_certificate, write_certificate
 from auditor.engine.plan import parse_plan
 from auditor.store.folder_store import FolderStore
+
+__all__ = ["built_worlds", "every_attack", "told_otherwise"]
 
 
 @pytest.fixture(scope="session")
