@@ -105,21 +105,32 @@ def rerouted(original, tokenizer, forget, retain):
     return network
 
 
-def routed(root, unlearned, out, mandatory, **settings):
-    """An audit under the three ways of routing."""
-    ways = {"way": ["original", "one_more", "shuffled"]}
+def audited(root, unlearned, out, profile="quick", policy="quick", **settings):
     return auditor.audit(
         unlearned=str(root / unlearned),
         original=str(root / "original"),
         retrained=[str(root / "retrained-0")],
         forget=str(root / "forget.jsonl"),
         retain=str(root / "retain.jsonl"),
-        attacks=[{"attack": ROUTING, "parameters": ways}],
-        profile=None,
-        policy={"mandatory": ["none/as-is", mandatory]},
+        profile=profile,
+        policy=policy,
         seeds=[0],
         out=out,
         store=root / "store",
+        **settings,
+    )
+
+
+def routed(root, unlearned, out, mandatory, **settings):
+    """An audit under the three ways of routing."""
+    ways = {"way": ["original", "one_more", "shuffled"]}
+    return audited(
+        root,
+        unlearned,
+        out,
+        attacks=[{"attack": ROUTING, "parameters": ways}],
+        profile=None,
+        policy={"mandatory": ["none/as-is", mandatory]},
         **settings,
     )
 
@@ -155,21 +166,6 @@ def test_facts_that_the_experts_still_hold_are_found_by_the_originals_routing(mi
     }
     assert moved["experts"] == 0
     assert moved["routers"] > moved["others"] > 0
-
-
-def audited(root, unlearned, out):
-    return auditor.audit(
-        unlearned=str(root / unlearned),
-        original=str(root / "original"),
-        retrained=[str(root / "retrained-0")],
-        forget=str(root / "forget.jsonl"),
-        retain=str(root / "retain.jsonl"),
-        profile="quick",
-        policy="quick",
-        seeds=[0],
-        out=out,
-        store=root / "store",
-    )
 
 
 def test_what_never_knew_passes_and_what_still_knows_fails(mixtures, tmp_path):
