@@ -107,19 +107,20 @@ def levels(only: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield name, level and parameters of all levels of the profile `standard`."""
     for name in ATTACKS.names():
         described = ATTACKS.metadata(name)
-        if "causal-lm" not in described.kinds or (only and name not in only):
+        if "causal-lm" not in described.kinds:
             continue
         fields = ATTACKS.get(name).parameters_type.model_fields
         fewer = {field: value for field, value in FEWER.items() if field in fields}
         for preset in described.presets:
-            if preset.profile in ("quick", "standard"):
+            asked = not only or any(f"{name} {preset.name}".startswith(each) for each in only)
+            if asked and preset.profile in ("quick", "standard"):
                 yield name, preset.name, {**preset.parameters, **fewer}
 
 
 def main() -> None:
     """Measure one thing in this process, or print the table of all."""
     parser = argparse.ArgumentParser(description="Memory of attacks over the bare model's.")
-    parser.add_argument("--only", action="append", default=[])
+    parser.add_argument("--only", action="append", default=[], help="beginnings of labels")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--parameters", default="{}", help=argparse.SUPPRESS)
