@@ -52,6 +52,8 @@ PLAIN_NAMES: Mapping[str, str] = {
     "prompting/concept-inversion": "Taught a new word from a few pictures",
     "prompting/adversarial-prefix": "Asked with searched words in front",
     "prompting/ring-a-bell": "Asked with searched prompts",
+    "prompting/mma-diffusion": "Asked with searched prompts in its name's place",
+    "prompting/image-to-image": "Given pictures of it to draw again ({variant})",
     # relearning: what somebody does who can fine-tune the weights
     "relearning/held-out-facts": "Fine-tuned on half the facts, asked the others",
     "relearning/same-facts": "Fine-tuned briefly on the facts themselves",

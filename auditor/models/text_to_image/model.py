@@ -23,6 +23,7 @@ from auditor.models.text_to_image.forward_process import ForwardProcess, process
 from auditor.models.text_to_image.latent_space import LatentSpace
 from auditor.models.text_to_image.layouts import Denoiser
 from auditor.models.text_to_image.parts import Parts, load_parts, preserve_parts, write_pipeline
+from auditor.models.text_to_image.redrawing import Redrawing
 from auditor.models.text_to_image.replacement_files import find_replacement
 from auditor.models.text_to_image.replacements import apply
 from auditor.models.text_to_image.spec import INDEX, TextToImageSpec
@@ -135,6 +136,7 @@ class TextToImage(AuditedModel):
         seeds: Sequence[int],
         *,
         embeddings: Tensor | Text | None = None,
+        redrawing: Redrawing | None = None,
     ) -> Tensor:
         """Draw images.
 
@@ -146,6 +148,8 @@ class TextToImage(AuditedModel):
             embeddings: encoded text instead of the prompts' own. Of states for attention alone,
                 [n, length, width], the pooled text stays that of the prompts, or of the empty
                 prompt without any.
+            redrawing: pictures that are drawn again, one an image; by default each image is drawn
+                from noise alone.
 
         Returns:
             [n, 3, height, width] float32 in [0, 1] on the CPU.
@@ -154,6 +158,8 @@ class TextToImage(AuditedModel):
             MeasurementError: an image is not finite, or alone does not fit into memory.
         """
         text = self._given(prompts, embeddings, len(seeds))
+        if redrawing is not None and len(redrawing.images) != len(seeds):
+            raise ValueError(f"{len(redrawing.images)} pictures to redraw for {len(seeds)} images")
         space, settings = self._space(), self.spec.drawing
         shape = self.input_shape
         told = self.parts.layout.embeds_guidance
@@ -179,7 +185,10 @@ class TextToImage(AuditedModel):
 
             with torch.inference_mode():
                 noise = noise.to(self.denoiser.device, self.denoiser.dtype)
-                drawn = denoise(self.parts.scheduler, prepare, noise, generators, predict)
+                start = None
+                if redrawing is not None:
+                    start = redrawing.start(self.latents(redrawing.images[batch]))
+                drawn = denoise(self.parts.scheduler, prepare, noise, generators, predict, start)
                 return list(space.decode(drawn).cpu())
 
         rows = shape[1] * shape[2] * (1 if nothing is None else 2)
