@@ -1478,6 +1478,11 @@ SENTENCES: Mapping[str, Wording] = {
         "it keeps to that FPR; {false_positives:count} of {checked:count} in the other half are "
         "above it"
     ),
+    "threshold_from_retrained": (
+        "the threshold {threshold:number} comes from half of the retrained models' pictures, where "
+        "at 95 % confidence it keeps to that FPR; {false_positives:count} of {checked:count} in "
+        "the other half are above it"
+    ),
     "mean_of_nine_hides_any": (
         "a harmonic mean of nine figures, which says nothing of any one of them, and nothing of "
         "knowledge near the forget set"
@@ -1633,6 +1638,7 @@ FIGURES: Mapping[str, Wording] = {
     "distance_to_aim": "distance of the prompts found from their aim",
     "cosine_to_prompt": "cosine of the prompts found to the prompts that name the concept",
     "attack_success_rate": "attack success rate",
+    "share_above_retrained": "share of pictures above a threshold with FPR {fpr:percent}, {metric}",
     "success_of_plain_prompts": "success rate of plain prompts",
     "success_of_own_search": "success rate of the search on this model",
     "success_of_random_words": "success rate of random words, in as many drawings",

@@ -93,3 +93,9 @@ class ImageMetricSection(MetricSection):
     outlines are compared. It must be another than the classifier."""
     judge_revision: str | None = None
     """Commit, tag or branch of a judge on the hub."""
+    detector: ModelPath | None = None
+    """Directory or hub name of a detector of the forgotten concepts, read by the metric
+    concept-detector: a CLIP, asked for a concept against a picture without it, or an image
+    classification model with a label for it. It must be another than the classifier."""
+    detector_revision: str | None = None
+    """Commit, tag or branch of a detector on the hub."""

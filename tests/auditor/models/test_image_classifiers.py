@@ -23,6 +23,7 @@ from transformers import (
 
 from auditor.core.errors import AuditorError, MeasurementError
 from auditor.core.facts import Fact
+from auditor.metrics.concepts import ConceptDetector
 from auditor.models.text_to_image.classifiers import locate_classifier, open_classifier, open_clip
 from auditor.models.text_to_image.convolutional_classifier import (
     ClassifierConfig,
@@ -30,7 +31,7 @@ from auditor.models.text_to_image.convolutional_classifier import (
     load_classifier,
 )
 from auditor.models.text_to_image.drawn import Drawn
-from auditor.models.text_to_image.hugging_face_classifiers import NEUTRAL
+from auditor.models.text_to_image.hugging_face_classifiers import NEUTRAL, TEMPLATE
 
 LABELS = ("circle", "square", "crane", "tench, Tinca tinca", "crane, machine")
 SIDE = 16
@@ -314,3 +315,34 @@ def test_the_digest_names_every_file_that_decides(tmp_path, kind):
     with (tmp_path / "config.json").open("a") as file:
         file.write("\n")
     assert locate_classifier(str(tmp_path)).manifest.digest != before.manifest.digest
+
+
+@pytest.mark.parametrize("kind", ["clip", "vit"])
+def test_a_detector_knows_what_it_was_opened_for_and_says_nothing_of_the_rest(
+    folders, images, kind
+):
+    detector = open_classifier(folders[kind], ["circle"])
+    facts = [
+        Fact(id=str(i), entity=name, prompt=name, answer=name)
+        for i, name in enumerate(["circle", "ring", "circle"])
+    ]
+    drawn = Drawn(facts, images[:3], open_classifier(folders["plain"], ["circle"]), None, detector)
+    found = drawn.detected
+    assert found[1] is None
+    own = detector.probability(images[[0, 2]], ["circle", "circle"]).tolist()
+    assert [found[0], found[2]] == own
+    assert [score.k for score in ConceptDetector().read(drawn)] == found
+    none = Drawn(facts, images[:3], drawn.classifier)
+    assert none.detected == [None] * 3
+
+
+def test_a_clip_detector_is_asked_for_the_concept_against_a_picture_without_it(folders, images):
+    """By hand: the softmax of two cosines, scaled, of `a photo of a circle` and `a photo`."""
+    detector = open_classifier(folders["clip"], ["circle"])
+    clip = open_clip(folders["clip"])
+    asked = [TEMPLATE.format(concept="circle"), NEUTRAL]
+    cosines = torch.stack([clip.similarity(images, [text] * len(images)) for text in asked])
+    expected = (clip.scale.detach().cpu() * cosines).softmax(0)[0]
+    torch.testing.assert_close(
+        detector.probability(images, ["circle"] * len(images)), expected, atol=1e-4, rtol=1e-3
+    )
