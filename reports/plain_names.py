@@ -64,6 +64,7 @@ PLAIN_NAMES: Mapping[str, str] = {
     "tampering/graft": "With the original's outer layers put in",
     "tampering/graft-blocks": "With some of the original's layers put in",
     "tampering/graft-pipeline": "With parts of the original's pipeline put in",
+    "tampering/without-eraser": "Drawn without its eraser",
     "tampering/interpolation": "With its weights moved towards another model",
     "tampering/noise": "With noise on its weights ({variant})",
     "tampering/pruning": "With its smallest weights removed ({variant})",

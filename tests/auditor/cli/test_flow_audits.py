@@ -23,6 +23,8 @@ ATTACKS = {
     "prompting/concept-inversion": STEPS,
     "prompting/adversarial-prefix": {"prefix_length": 2, "rounds": 1, "iterations": 2},
     "prompting/ring-a-bell": {"prompt_length": 2, "population_size": 4, "generations": 2},
+    "prompting/mma-diffusion": {"prompt_length": 2, "num_steps": 2, "search_width": 4},
+    "prompting/image-to-image": {"strength": 0.5},
     "relearning/unet": {"checkpoints": [1, 2], "pictures": 2, "batch_size": 2},
     "membership/denoising-loss": {"noises": 1},
     "generation/null-inversion": {"steps": 2, "refinements": 1},
