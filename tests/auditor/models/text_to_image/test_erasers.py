@@ -159,11 +159,10 @@ def test_its_work_is_counted_before_the_model_is_opened(folders):
     assert rows == [3 * 3 * 3, 3 * 3 * 2]
 
 
-def test_what_does_not_fit_is_refused(folders, tmp_path):
+def test_what_does_not_fit_is_refused(folders):
     def refused(**spec):
         with pytest.raises(AuditorError) as error:
-            found = open_pipeline(folders["sd1"], eraser=spec)
-            check_unopenable(found.spec, found.location)
+            open_pipeline(folders["sd1"], eraser=spec)
         return str(error.value)
 
     assert "sld" in refused(name="sldd", concept="x")
