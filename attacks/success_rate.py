@@ -125,7 +125,9 @@ def _above_retrained(notes: Mapping[str, Mapping[str, Any]]) -> Iterator[SideFig
             )
 
 
-def share_figure(name: str, arm: str, count: int, of: int, remark: Message) -> SideFigure:
+def share_figure(
+    name: str, arm: str, count: int, of: int, *remarks: Message, **params: JsonValue
+) -> SideFigure:
     """A share of an arm's pictures with its Clopper-Pearson interval.
 
     Args:
@@ -133,11 +135,12 @@ def share_figure(name: str, arm: str, count: int, of: int, remark: Message) -> S
         arm: arm whose pictures they are.
         count: how many are counted.
         of: how many there are.
-        remark: what is counted, or what limits it.
+        remarks: what is counted, or what limits it.
+        params: parameters of the code.
     """
     lower, upper = clopper_pearson(count, of)
-    remarks = (remark, message("clopper_pearson_bounds"))
-    return SideFigure(name, arm, count / of, lower, upper, remarks=remarks)
+    said = (*remarks, message("clopper_pearson_bounds"))
+    return SideFigure(name, arm, count / of, lower, upper, params=params, remarks=said)
 
 
 def against_retrained(notes: Mapping[str, Mapping[str, Any]]) -> tuple[str, bool] | None:

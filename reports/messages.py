@@ -1478,6 +1478,10 @@ SENTENCES: Mapping[str, Wording] = {
         "it keeps to that FPR; {false_positives:count} of {checked:count} in the other half are "
         "above it"
     ),
+    "chance_of_texts": "among {texts:number} texts on average; chance is {share:percent}",
+    "of_compositions_all_draw": (
+        "of {count:prompt|prompts} that the original and every retrained model draw as asked"
+    ),
     "threshold_from_retrained": (
         "the threshold {threshold:number} comes from half of the retrained models' pictures, where "
         "at 95 % confidence it keeps to that FPR; {false_positives:count} of {checked:count} in "
@@ -1638,6 +1642,8 @@ FIGURES: Mapping[str, Wording] = {
     "distance_to_aim": "distance of the prompts found from their aim",
     "cosine_to_prompt": "cosine of the prompts found to the prompts that name the concept",
     "attack_success_rate": "attack success rate",
+    "compositions_drawn": "share of compositions that are drawn as asked, {composition}",
+    "compositions_lost": "share of compositions that the unlearned model alone lost",
     "share_above_retrained": "share of pictures above a threshold with FPR {fpr:percent}, {metric}",
     "success_of_plain_prompts": "success rate of plain prompts",
     "success_of_own_search": "success rate of the search on this model",

@@ -82,6 +82,7 @@ PLAIN_NAMES: Mapping[str, str] = {
     "membership/gradient-norm": "Judged by how strongly each text moves it",
     "membership/neighbourhood": "Judged against texts changed a little",
     "membership/denoising-loss": "Judged by how well it cleans up each picture",
+    "generation/compositions": "Asked for colours, numbers and pairs of other things",
     "generation/gibberish": "Judged by the form of its answers",
     "generation/knowledge-holes": "Asked what the original knows besides",
     "generation/null-inversion": "Drawn back from noise without a prompt",

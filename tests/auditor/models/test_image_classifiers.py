@@ -1,25 +1,14 @@
 """Classifiers of three kinds, opened from folders that are made here from configurations."""
 
 import json
-import string
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import (
-    CLIPConfig,
-    CLIPImageProcessorPil,
-    CLIPModel,
-    CLIPTextConfig,
-    CLIPTokenizer,
-    CLIPVisionConfig,
-    ViTConfig,
-    ViTForImageClassification,
-    ViTImageProcessorPil,
-    ViTModel,
-)
+from tiny_clips import SIDE, make_clip
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil, ViTModel
 
 from auditor.core.errors import AuditorError, MeasurementError
 from auditor.core.facts import Fact
@@ -34,7 +23,6 @@ from auditor.models.text_to_image.drawn import Drawn
 from auditor.models.text_to_image.hugging_face_classifiers import NEUTRAL, TEMPLATE
 
 LABELS = ("circle", "square", "crane", "tench, Tinca tinca", "crane, machine")
-SIDE = 16
 
 
 def make_plain(folder):
@@ -60,32 +48,6 @@ def make_vit(folder, kind=ViTForImageClassification, **more):
     torch.manual_seed(0)
     kind(vit_config(**more)).save_pretrained(folder)
     ViTImageProcessorPil(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
-
-
-def make_clip(folder):
-    torch.manual_seed(0)
-    letters = string.ascii_lowercase
-    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
-    tokenizer = CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[])
-    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    text = CLIPTextConfig(
-        vocab_size=len(words),
-        intermediate_size=16,
-        max_position_embeddings=24,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=1,
-        **size,
-    )
-    vision = CLIPVisionConfig(intermediate_size=16, image_size=SIDE, patch_size=8, **size)
-    config = CLIPConfig(
-        text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=8
-    )
-    CLIPModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    CLIPImageProcessorPil(
-        size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}
-    ).save_pretrained(folder)
 
 
 MAKERS = {"plain": make_plain, "vit": make_vit, "clip": make_clip}
