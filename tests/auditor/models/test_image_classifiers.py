@@ -8,7 +8,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_clips import SIDE, make_clip
-from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil, ViTModel
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPModel,
+    CLIPTokenizer,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessorPil,
+    ViTModel,
+)
 
 from auditor.core.errors import AuditorError, MeasurementError
 from auditor.core.facts import Fact
