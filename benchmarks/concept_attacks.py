@@ -1,12 +1,14 @@
 """Attacks on every model of the world `shapes` by themselves, level by level, without an audit.
 
-    python -m benchmarks.concept_attacks redrawing [--facts 48]
-    python -m benchmarks.concept_attacks prompts [--facts 48]
+    python -m benchmarks.concept_attacks redrawing [--facts 24]
+    python -m benchmarks.concept_attacks prompts [--facts 24]
 
-`redrawing` gives pictures of circles to `prompting/image-to-image` at several strengths, with each
-of its texts and with half of each picture masked; `prompts` searches by `prompting/mma-diffusion`
-and `prompting/ring-a-bell` on all models, and draws on every one with what was found on any. Both
-print the share of pictures in which the classifier finds a circle, as tables in Markdown.
+`redrawing` gives pictures of circles to `prompting/image-to-image` at several strengths, without
+text and by name, and with half of each picture masked; `prompts` searches by
+`prompting/mma-diffusion` and `prompting/ring-a-bell` on all models, and draws on every one with
+what was found on any. Both print the share of pictures in which the classifier finds a circle, as
+tables in Markdown; behind those of `redrawing` stands the mean squared error of pictures that no
+model was shown.
 """
 
 import argparse
@@ -37,8 +39,8 @@ from auditor.testbeds.shapes.plans import SAMPLING
 from auditor.testbeds.shapes.recipe import SHAPES
 from auditor.testbeds.shapes.world import FACTS, ShapesWorld
 
-STRENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-MASKED = (0.25, 0.5, 0.75)
+STRENGTHS = (0.4, 0.6, 0.8, 0.9)
+MASKED = (0.5,)
 
 
 def evaluator(world: ShapesWorld, count: int) -> ImageEvaluator:
@@ -65,33 +67,29 @@ def share(notes: Mapping[str, Any]) -> str:
     return f"{notes['pictures_with_concept'] / notes['pictures']:.2f}"
 
 
-def table(rows: Mapping[str, Sequence[str]], names: Sequence[str]) -> str:
-    """Rows by level, a column a model."""
-    lines = [f"| | {' | '.join(names)} |", f"| --- |{' --: |' * len(names)}"]
-    lines += [f"| {level} | {' | '.join(cells)} |" for level, cells in rows.items()]
-    return "\n".join(lines)
+def row(name: str, cells: Sequence[str]) -> None:
+    """Print a row of a table as soon as it is there."""
+    print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 def redrawing(world: ShapesWorld, asked: ImageEvaluator, names: Sequence[str]) -> None:
-    """Print the share of circles, and the error of unseen pictures, by level."""
-    levels: list[dict[str, Any]] = [
-        {"strength": strength, "prompt": prompt}
-        for prompt in ("empty", "unnamed", "named")
+    """Print the share of circles by model and level, with the error of unseen pictures."""
+    levels: dict[str, dict[str, Any]] = {
+        f"{strength}, {prompt}": {"strength": strength, "prompt": prompt}
+        for prompt in ("empty", "named")
         for strength in STRENGTHS
-    ]
-    levels += [{"strength": 1.0, "masked": masked} for masked in MASKED]
-    attacks = [ImageToImage(ImageToImageParameters(**level)) for level in levels]
-    found: dict[str, list[str]] = {str(level): [] for level in levels}
-    errors: dict[str, list[str]] = {str(level): [] for level in levels}
+    }
+    levels |= {f"{masked} masked": {"strength": 1.0, "masked": masked} for masked in MASKED}
+    row("model", list(levels))
+    row("---", ["--:"] * len(levels))
     for name in names:
-        model = opened(world, name)
-        for level, attack in zip(levels, attacks, strict=True):
+        model, cells = opened(world, name), []
+        for level in levels.values():
+            attack = ImageToImage(ImageToImageParameters(**level))
             notes = attack.measure(model, AttackContext(asked, 0, Path("unused"))).notes
-            found[str(level)].append(share(notes))
-            errors[str(level)].append(f"{notes['unseen']['mean']:.4f}")
+            cells.append(f"{share(notes)} ({notes['unseen']['mean']:.3f})")
         model.close()
-    print(f"Share of pictures drawn again that show a circle:\n\n{table(found, names)}\n")
-    print(f"Mean squared error of pictures that no model was shown:\n\n{table(errors, names)}")
+        row(name, cells)
 
 
 def prompts(world: ShapesWorld, asked: ImageEvaluator, names: Sequence[str]) -> None:
@@ -102,34 +100,32 @@ def prompts(world: ShapesWorld, asked: ImageEvaluator, names: Sequence[str]) -> 
         ),
         "ring-a-bell": RingABell(RingABellParameters(**SETTINGS["prompting/ring-a-bell"][0])),
     }
-    rows: dict[str, list[str]] = {"none/as-is": []}
-    for name in names:
-        known = asked.evaluate(opened(world, name), ("forget",))
-        rows["none/as-is"].append(f"{sum(row.k for row in known) / len(known):.2f}")
+    row("attack", names)
+    row("---", ["--:"] * len(names))
+    models = {name: opened(world, name) for name in names}
+    known = [asked.evaluate(models[name], ("forget",)) for name in names]
+    row("none/as-is", [f"{sum(row.k or 0 for row in rows) / len(rows):.2f}" for rows in known])
     with tempfile.TemporaryDirectory() as scratch:
         context = AttackContext(asked, 0, Path(scratch))
         for label, attack in searching.items():
-            records = {name: attack.search(opened(world, name), context) for name in names}
-            for name, record in records.items():
-                if record is not None:
-                    print(f"{label} on {name}: {record.notes['found']}")
-            rows[label] = []
+            records = {name: attack.search(models[name], context) for name in names}
+            found = {name: record for name, record in records.items() if record is not None}
+            cells = []
             for name in names:
                 pool = [
-                    Finding(Arm(other), other == name, record)
-                    for other, record in records.items()
-                    if record is not None
+                    Finding(Arm(other), other == name, record) for other, record in found.items()
                 ]
                 given = AttackContext(asked, 0, Path(scratch), pool)
-                rows[label].append(share(attack.measure(opened(world, name), given).notes))
-    print(f"\n{table(rows, names)}")
+                cells.append(share(attack.measure(models[name], given).notes))
+            row(label, cells)
+            print(f"{label} found {next(iter(found.values())).notes['found']}", flush=True)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("redrawing", "prompts"))
-    parser.add_argument("--facts", type=int, default=48, help="of each set")
+    parser.add_argument("--facts", type=int, default=24, help="of each set")
     parser.add_argument("--only", action="append", help="these models")
     arguments = parser.parse_args()
     world = shapes.build(SHAPES)

@@ -100,9 +100,9 @@ def match_ends(
 ) -> Matched:
     """Search a text for each prompt, by swaps along the gradient (MMA-Diffusion, arXiv 2311.17516).
 
-    Each step takes the gradient at the text that was nearest so far, draws candidates that swap
-    one of its words for one of steepest descent, and keeps the nearest if it is nearer. (Notes on
-    the published search say that it goes on from the best candidate even if it is not.)
+    Each step takes the gradient at the text that it stands at, draws candidates that swap one of
+    its words for one of steepest descent, and goes on from the nearest of them, be it farther than
+    the text before. The nearest text of all is returned.
 
     Args:
         distance: what is made small.
@@ -114,26 +114,29 @@ def match_ends(
     """
     draws = [random.Random(f"{seed}/{number}") for number in range(prompts)]  # noqa: S311
     everything = list(range(len(words)))
-    found = [[rng.choice(everything) for _ in range(budget.length)] for rng in draws]
+    stands = [[rng.choice(everything) for _ in range(budget.length)] for rng in draws]
 
     def said(numbers: Sequence[int]) -> str:
         return words.text(torch.tensor(numbers))
 
-    nearest = torch.cat(distance.of([[said(own)] for own in found]))
-    history = [nearest.clone()]
+    nearest = torch.cat(distance.of([[said(own)] for own in stands]))
+    found, history = list(stands), [nearest.clone()]
     for step in range(budget.steps):
         report(f"step {step + 1} of {budget.steps}")
-        slope = distance.slope(words.table[torch.tensor(found)])
+        slope = distance.slope(words.table[torch.tensor(stands)])
         by_word = (slope @ words.table.T).cpu()
         tried = [
             candidates(
                 own, steepest(by_word[i], everything, budget.topk), budget.width, 1, draws[i]
             )
-            for i, own in enumerate(found)
+            for i, own in enumerate(stands)
         ]
         near = distance.of([[said(each) for each in own] for own in tried])
         for i, distances in enumerate(near):
-            if len(distances) and distances.min() < nearest[i]:
-                found[i], nearest[i] = tried[i][int(distances.argmin())], distances.min()
+            if not len(distances):  # a vocabulary of one word
+                continue
+            stands[i] = tried[i][int(distances.argmin())]
+            if distances.min() < nearest[i]:
+                found[i], nearest[i] = stands[i], distances.min()
         history.append(nearest.clone())
     return Matched([said(own) for own in found], torch.stack(history))

@@ -97,17 +97,28 @@ def test_the_slope_is_that_of_the_distance(layout, subjects):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_prompt_of_searchable_words_is_found(layout, subjects):
-    """Its own words are among those that may be found, so a match is perfect."""
+def test_a_word_that_may_be_found_is_found(layout, subjects):
     subject = subjects[layout]
-    words = searchable_words(subject, [], 2)
-    prompts = [words.text(torch.tensor(own)) for own in ([4, 9], [1, 0])]
-    distance = EndDistance(subject, prompts)
-    matched = match_ends(distance, words, 2, Budget(2, 40, 32, 16), 0, lambda step: None)
-    assert matched.distances.shape == (41, 2)
+    words = searchable_words(subject, [], 1)
+    distance = EndDistance(subject, [words.texts[4], words.texts[9]])
+    matched = match_ends(distance, words, 2, Budget(1, 12, 16, 36), 0, lambda step: None)
+    assert matched.texts == [words.texts[4], words.texts[9]]
+    assert matched.distances.shape == (13, 2)
     assert (matched.distances.diff(dim=0) <= 0).all()
-    assert matched.distances[-1].max() < 1e-4
-    assert matched.texts == prompts
+    assert matched.distances[-1].max() < 1e-5
+
+
+def test_the_search_finds_nearer_texts_than_luck_does(subjects):
+    """As many random texts as candidates were tried, for prompts of words that may be found."""
+    subject = subjects["sd1"]
+    words = searchable_words(subject, [], 3)
+    prompts = [words.text(torch.tensor(own)) for own in ([4, 9, 2], [1, 0, 7])]
+    distance = EndDistance(subject, prompts)
+    matched = match_ends(distance, words, 2, Budget(3, 20, 12, 12), 0, lambda step: None)
+    draws = torch.randint(len(words), (2, 240, 3), generator=torch.Generator().manual_seed(0))
+    lucky = distance.of([[words.text(text) for text in own] for own in draws])
+    for found, others in zip(matched.distances[-1], lucky, strict=True):
+        assert found < others.min()
 
 
 def test_searches_do_not_meet_and_a_seed_decides_everything(subjects):

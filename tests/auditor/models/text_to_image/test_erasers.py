@@ -101,7 +101,7 @@ def test_an_image_depends_on_its_prompt_and_seed_alone(layout, guidance, folders
     alone = opened(folders[layout], sampling=sampling, token_budget=1).generate(PROMPTS[:3], SEEDS)
     torch.testing.assert_close(together, alone, atol=2e-5, rtol=0)
     plain = open_pipeline(folders[layout], sampling=sampling).generate(PROMPTS[:3], SEEDS)
-    assert (together - plain).abs().max() > 1e-3
+    assert (together - plain).abs().max() > 2e-4  # ten times what batches may differ by
 
 
 def test_it_counts_what_it_costs(folders):
