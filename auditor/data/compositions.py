@@ -73,12 +73,12 @@ def _every(
         for one, other in permutations(concepts, 2):
             for first, second in permutations(colors, 2):
                 right = _both(f"{first} {one}", f"{second} {other}")
-                wrong = (
+                others = (
                     _both(f"{second} {one}", f"{first} {other}"),
                     _both(f"{first} {one}", f"{first} {other}"),
                     _both(f"{second} {one}", f"{second} {other}"),
                 )
-                yield Composition(kind, right, wrong)
+                yield Composition(kind, right, others)
 
 
 def _against_each_other(kind: CompositionKind, forms: Sequence[str]) -> Iterator[Composition]:

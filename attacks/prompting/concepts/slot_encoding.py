@@ -114,7 +114,8 @@ class SlotEncoder:
             last = mask.sum(dim=1).to(states.device) - 1
             rows = torch.arange(len(prompts), device=states.device)
             found.append(functional.normalize(states[rows, last], dim=-1).to(self.device))
-        return torch.cat(found, dim=-1) / len(found) ** 0.5
+        ends: Tensor = torch.cat(found, dim=-1) / len(found) ** 0.5
+        return ends
 
     def _encoded(
         self, number: int, prompts: Sequence[Pieces], given: Tensor | None

@@ -79,7 +79,12 @@ def eraser(name: str) -> Callable[[E], E]:
     Raises:
         AuditorError: another class has that name.
     """
-    return ERASERS.register(name)
+
+    def add(cls: E) -> E:
+        ERASERS.register(name)(cls)
+        return cls
+
+    return add
 
 
 def open_eraser(spec: EraserSpec) -> Eraser[Any]:

@@ -167,11 +167,11 @@ class TextToImageKind(ModelKind):
         folder = self.weights_folder(location)
         config, transformer = read_json(folder / "config.json"), folder.name != "unet"
         guided = drawing.guidance > 1 and not config.get("guidance_embeds")
-        copies = 2 if guided else 1
-        if own(spec).eraser is not None:
+        copies, eraser = (2 if guided else 1), own(spec).eraser
+        if eraser is not None:
             from auditor.models.text_to_image.erasers import open_eraser
 
-            copies = 2 + len(open_eraser(own(spec).eraser).texts)
+            copies = 2 + len(open_eraser(eraser).texts)
         rows = facts * drawing.steps * copies
         side = config.get("sample_size") or (128 if transformer else 64)
         height, width = side if isinstance(side, list) else (side, side)
