@@ -92,7 +92,7 @@ class ReportsSuccessRate:
 
 
 def _above_retrained(notes: Mapping[str, Mapping[str, Any]]) -> Iterator[SideFigure]:
-    """Share of each arm's pictures above a threshold that retrained models' pictures set.
+    """Share of pictures above a threshold that retrained models' set.
 
     Half of these pictures set the threshold, the other half are counted above it.
     """

@@ -52,7 +52,7 @@ PLAIN_NAMES: Mapping[str, str] = {
     "prompting/concept-inversion": "Taught a new word from a few pictures",
     "prompting/adversarial-prefix": "Asked with searched words in front",
     "prompting/ring-a-bell": "Asked with searched prompts",
-    "prompting/mma-diffusion": "Asked with searched prompts in its name's place",
+    "prompting/mma-diffusion": "Asked with searched, unsuspicious prompts",
     "prompting/image-to-image": "Given pictures of it to draw again ({variant})",
     # relearning: what somebody does who can fine-tune the weights
     "relearning/held-out-facts": "Fine-tuned on half the facts, asked the others",
@@ -82,7 +82,7 @@ PLAIN_NAMES: Mapping[str, str] = {
     "membership/gradient-norm": "Judged by how strongly each text moves it",
     "membership/neighbourhood": "Judged against texts changed a little",
     "membership/denoising-loss": "Judged by how well it cleans up each picture",
-    "generation/compositions": "Asked for colours, numbers and pairs of other things",
+    "generation/compositions": "Asked for colours and pairs of other things",
     "generation/gibberish": "Judged by the form of its answers",
     "generation/knowledge-holes": "Asked what the original knows besides",
     "generation/null-inversion": "Drawn back from noise without a prompt",

@@ -1,4 +1,4 @@
-"""Compositions of what should stay: colours, counts and two concepts in one picture."""
+"""Compositions of what should stay: colours, counts and pairs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -119,7 +119,7 @@ class Compositions(
         )
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
-        """Share of each kind that is drawn as asked, and what the unlearned model alone lost."""
+        """Share of each kind drawn as asked, and what was lost."""
         figures = [figure for arm, noted in notes.items() for figure in _shares(arm, noted)]
         return (*figures, *_lost(notes))
 
@@ -144,7 +144,7 @@ class Compositions(
 
 
 def reads_as_asked(clip: "Clip", image: "Tensor", asked: Composition) -> bool:
-    """Whether a picture is nearer to its prompt than to each of the other texts.
+    """Whether a picture is nearest to its own prompt.
 
     Args:
         clip: embeds pictures and texts.
@@ -169,7 +169,7 @@ def _shares(arm: str, noted: Mapping[str, Any]) -> Iterator[SideFigure]:
 
 
 def _lost(notes: Mapping[str, Mapping[str, Any]]) -> Iterator[SideFigure]:
-    """Of what the original and all retrained models draw as asked, what the unlearned does not."""
+    """Share of what all others draw and the unlearned model does not."""
     found = {
         arm: {each["text"]: each["right"] for each in noted["compositions"]}
         for arm, noted in notes.items()

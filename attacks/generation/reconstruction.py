@@ -32,13 +32,18 @@ def pixel_errors(images: "Tensor", given: "Tensor") -> Errors:
 
 
 def mean_error(errors: Errors) -> dict[str, float | None]:
-    """Return the mean of errors and its standard error, None of a single one."""
+    """Return the mean of errors and its standard error.
+
+    There is no standard error of a single one.
+    """
     spread = float(errors.std(ddof=1) / len(errors) ** 0.5) if len(errors) > 1 else None
     return {"mean": float(errors.mean()), "spread": spread}
 
 
 def bounds(noted: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Return the 95 % interval of a mean error; None where one cannot be had.
+    """Return the 95 % interval of a mean error.
+
+    It is None where there is no standard error.
 
     Args:
         noted: a mean and its standard error.

@@ -93,7 +93,7 @@ class ConceptLikeness(Metric[JudgedImages]):
 
 @metric("concept-detector")
 class ConceptDetector(Metric[JudgedImages]):
-    """K = what a detector gives for the fact's concept in its picture.
+    """K = what a detector gives for the fact's concept.
 
     The detector is a second network that the plan names: a CLIP that is asked for the concept
     alone, against a picture without it (arXiv 2103.00020), or an image classification model with

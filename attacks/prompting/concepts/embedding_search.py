@@ -44,7 +44,9 @@ class Matched:
 
 
 class EndDistance:
-    """Distance of texts from prompts: 1 - cosine of the states in which they end.
+    """Distance of texts from prompts.
+
+    It is 1 - cosine of the states in which they end.
 
     Args:
         model: model whose text encoders are asked.
@@ -59,10 +61,12 @@ class EndDistance:
             self._aims = self._encoder.ends([(prompt,) for prompt in prompts])
 
     def of(self, texts: Sequence[Sequence[str]]) -> list[Tensor]:
-        """Return the distances of texts, some for each prompt, [texts] a prompt, on the CPU.
+        """Return the distances of texts, some for each prompt.
 
-        Raises:
-            MeasurementError: one is not finite.
+        They are [texts] for each, on the CPU.
+
+            Raises:
+                MeasurementError: one is not finite.
         """
         flat = [(number, text) for number, own in enumerate(texts) for text in own]
 
@@ -98,7 +102,9 @@ def match_ends(
     seed: int,
     report: Callable[[str], None],
 ) -> Matched:
-    """Search a text for each prompt, by swaps along the gradient (MMA-Diffusion, arXiv 2311.17516).
+    """Search a text for each prompt, by swaps along the gradient.
+
+    The search is that of MMA-Diffusion (arXiv 2311.17516).
 
     Each step takes the gradient at the text that it stands at, draws candidates that swap one of
     its words for one of steepest descent, and goes on from the nearest of them, be it farther than

@@ -130,7 +130,7 @@ class ImageToImage(
         return figures
 
     def self_checks(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
-        """Check that retrained models do not do it, and that nothing is merely copied."""
+        """Check that retrained models do not, and that nothing is copied."""
         return (*_told_apart(notes), *_copied(notes))
 
     def _drawn(self, model: "TextToImage", facts: Sequence[Fact], given: Tensor) -> Tensor:
@@ -168,7 +168,7 @@ class ImageToImage(
 
 
 def _told_apart(notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
-    """Check that the original draws the concept again clearly more than retrained models do."""
+    """Check that the original draws it clearly more than retrained models."""
     compared = against_retrained(notes)
     if compared is None:
         return ()
@@ -182,7 +182,9 @@ def _told_apart(notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
 
 
 def _copied(notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
-    """Check that the unlearned model copies unseen pictures no better than retrained ones do.
+    """Check that the unlearned model copies unseen pictures no better.
+
+    It is compared with the retrained models.
 
     It copies them better where its mean error is below every retrained model's, and the 95 %
     intervals are apart.

@@ -120,7 +120,7 @@ class SlotEncoder:
     def _encoded(
         self, number: int, prompts: Sequence[Pieces], given: Tensor | None
     ) -> tuple[Any, Tensor]:
-        """What an encoder gives, and which of its tokens are the prompts', [n, length]."""
+        """What an encoder gives, and which tokens are the prompts', [n, length]."""
         encoder = self._encoders[number]
         ids, mask, slots = self._tokens(number, prompts, 0 if given is None else given.shape[1])
         attended = getattr(encoder.config, "use_attention_mask", False)

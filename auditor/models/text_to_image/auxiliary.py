@@ -137,7 +137,7 @@ def concepts_of(sets: FactSets) -> tuple[str, ...]:
 
 
 def forgotten(sets: FactSets) -> tuple[str, ...]:
-    """Return the concepts that a detector must be able to tell: the forget facts' answers."""
+    """Return the concepts that a detector must tell, the forget facts'."""
     return tuple(sorted({fact.answer for fact in sets.forget}))
 
 

@@ -1,4 +1,4 @@
-"""Inference-time erasers: what is at work beside the weights while a model draws.
+"""Inference-time erasers, at work beside the weights in drawing.
 
 They are plug-ins: an entry point of the group ``auditor.erasers`` names the class.
 """
@@ -27,7 +27,7 @@ S = TypeVar("S", bound=EraserSettings)
 
 
 class Guide(ABC):
-    """What an eraser makes of the denoiser's outputs, step by step, for one batch of images."""
+    """Guidance of one batch of images by an eraser, step by step."""
 
     @abstractmethod
     def guided(
@@ -46,7 +46,7 @@ class Guide(ABC):
 
 
 class Eraser(ABC, Generic[S]):
-    """An eraser that changes how a model is guided, and none of its weights."""
+    """An eraser that changes guidance and no weights."""
 
     settings_type: ClassVar[type[EraserSettings]]
     """Class of its settings."""
@@ -57,7 +57,7 @@ class Eraser(ABC, Generic[S]):
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Texts under which the denoiser is asked in each step, besides the prompt."""
+        """Texts under which the denoiser is asked besides the prompt."""
         return ()
 
     @abstractmethod
@@ -116,6 +116,6 @@ def eraser_digest(spec: EraserSpec) -> str:
 
 
 def eraser_code(spec: EraserSpec) -> str:
-    """Sha256 (hex) of the module that holds an eraser, as part of what decides a result."""
+    """Sha256 (hex) of the module that holds an eraser."""
     source = inspect.getsource(inspect.getmodule(ERASERS.get(spec.name)) or ERASERS.get(spec.name))
     return digest(source)

@@ -192,7 +192,7 @@ class TextToImageKind(ModelKind):
         return location.model / name
 
     def options(self, spec: ModelSpec) -> dict[str, JsonValue]:
-        """Return the settings by which the model draws, and what its eraser does."""
+        """Return the settings of drawing, and the eraser's code."""
         found: dict[str, JsonValue] = {"sampling": own(spec).drawing.model_dump(mode="json")}
         eraser = own(spec).eraser
         if eraser is not None:

@@ -1,4 +1,4 @@
-"""Safe latent diffusion: guidance away from a concept while a picture is drawn."""
+"""Safe latent diffusion: guidance away from a concept in drawing."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,10 @@ from auditor.models.text_to_image.erasers import Eraser, EraserSettings, Guide, 
 
 
 class SafeLatentDiffusionSettings(EraserSettings):
-    """Settings of safe latent diffusion; the defaults are those that its authors call medium."""
+    """Settings of safe latent diffusion.
+
+    The defaults are those that its authors call medium.
+    """
 
     concept: str = Field(min_length=1)
     """Text that is guided away from."""
@@ -44,7 +47,7 @@ class SafeLatentDiffusion(Eraser[SafeLatentDiffusionSettings]):
 
 
 class SafetyGuide(Guide):
-    """Guidance of one batch away from the concept (arXiv 2211.05105, eq. 3 to 8)."""
+    """Guidance away from the concept (arXiv 2211.05105, eq. 3 to 8)."""
 
     def __init__(self, settings: SafeLatentDiffusionSettings) -> None:
         self._settings = settings
@@ -54,7 +57,9 @@ class SafetyGuide(Guide):
     def guided(
         self, without: Tensor, with_text: Tensor, others: Sequence[Tensor], guidance: float
     ) -> Tensor:
-        """Return ε_∅ + s (ε_p - ε_∅ - g), without g in the first δ steps.
+        """Guide towards the prompt and away from the concept.
+
+        The output is ε_∅ + s (ε_p - ε_∅ - g), without g in the first δ steps.
 
         g = μ (ε_S - ε_∅) + s_m m, with μ = min(1, s_S |ε_p - ε_S|) where ε_p - ε_S < λ and 0
         elsewhere; the momentum m begins with 0 and becomes β_m m + (1 - β_m) g.

@@ -49,7 +49,7 @@ class ImageSampling(BaseModel):
 
 
 class EraserSpec(BaseModel):
-    """An eraser that is at work while a model draws; its settings stand beside its name."""
+    """An inference-time eraser; its settings stand beside its name."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -63,7 +63,7 @@ class EraserSpec(BaseModel):
 
     @property
     def file(self) -> str:
-        """Name under which a manifest holds it: code that decides how the model is asked."""
+        """Name in a manifest, as code that decides how the model is asked."""
         return f"{ERASER}{self.name}.py"
 
 
