@@ -65,7 +65,7 @@ class EndDistance:
 
         They are [texts] for each, on the CPU.
 
-            Raises:
+        Raises:
                 MeasurementError: one is not finite.
         """
         flat = [(number, text) for number, own in enumerate(texts) for text in own]

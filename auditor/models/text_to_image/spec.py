@@ -63,7 +63,7 @@ class EraserSpec(BaseModel):
 
     @property
     def file(self) -> str:
-        """Name in a manifest, as code that decides how the model is asked."""
+        """Name in a manifest, as code that decides what is drawn."""
         return f"{ERASER}{self.name}.py"
 
 

@@ -54,7 +54,7 @@ SETTINGS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
             {"eta": 1.0, "prompt_length": 8, "population_size": 100, "generations": 400},
         ),
         "prompting/mma-diffusion": (
-            {"prompt_length": 8, "num_steps": 60, "search_width": 64, "topk": 32},
+            {"prompt_length": 8, "num_steps": 40, "search_width": 48, "topk": 32},
         ),
     }
 )

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from PIL import Image
+from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_evaluator import image_evaluator
 from tiny_pipelines import LAYOUTS
 
@@ -169,3 +170,29 @@ def test_a_model_that_copies_pictures_that_none_was_shown_is_told():
     assert checked(unlearned=(0.01, None), retrained_0=(0.05,)) == []
     assert checked(unlearned=(0.01,)) == []
     assert checked(retrained_0=(0.01,)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+def test_what_was_erased_comes_back_from_its_picture_and_what_was_never_learned_does_not(
+    shapes_world, tmp_path
+):
+    """Without text; by name the erased model draws what it puts in the circle's place."""
+    evaluator = shapes_examiner(shapes_world, 24)
+
+    def notes(name, **more):
+        context = AttackContext(evaluator, 0, tmp_path)
+        return made(**more).measure(open_shapes(shapes_world, name), context).notes
+
+    arms = {"unlearned": "uce", "original": "original", "retrained-0": "retrained-0"}
+    found = {arm: notes(name) for arm, name in arms.items()}
+    share = {
+        arm: noted["pictures_with_concept"] / noted["pictures"] for arm, noted in found.items()
+    }
+    assert share["unlearned"] > 0.7
+    assert share["original"] > 0.7
+    assert share["retrained-0"] < 0.1
+    (check,) = made().self_checks(found)
+    assert check.passed
+    named = notes("uce", prompt="named")
+    assert named["pictures_with_concept"] / named["pictures"] < 0.2
