@@ -66,7 +66,7 @@ class EndDistance:
         They are [texts] for each, on the CPU.
 
         Raises:
-                MeasurementError: one is not finite.
+            MeasurementError: one is not finite.
         """
         flat = [(number, text) for number, own in enumerate(texts) for text in own]
 
