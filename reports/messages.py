@@ -1460,6 +1460,10 @@ SENTENCES: Mapping[str, Wording] = {
         "squared, as a share of the unchanged prompt's; the search ended at its budget, and the "
         "UNet has no part in it"
     ),
+    "cosine_of_random_words": (
+        "mean over the prompts searched for, of what the text encoders say at the end of a prompt; "
+        "random words, with which the search begins, have {cosine:number}"
+    ),
     "concept_is_most_probable": "the concept is the classifier's most probable label",
     "k_at_least": "K by {metric} is {least:set} or more",
     "clopper_pearson_bounds": "Clopper-Pearson bounds",
@@ -1478,6 +1482,15 @@ SENTENCES: Mapping[str, Wording] = {
         "the threshold {threshold:number} comes from half of the holdout, where at 95 % confidence "
         "it keeps to that FPR; {false_positives:count} of {checked:count} in the other half are "
         "above it"
+    ),
+    "chance_of_texts": "among {texts:number} texts on average; chance is {share:percent}",
+    "of_compositions_all_draw": (
+        "of {count:prompt|prompts} that the original and every retrained model draw as asked"
+    ),
+    "threshold_from_retrained": (
+        "the threshold {threshold:number} comes from half of the retrained models' pictures, where "
+        "at 95 % confidence it keeps to that FPR; {false_positives:count} of {checked:count} in "
+        "the other half are above it"
     ),
     "mean_of_nine_hides_any": (
         "a harmonic mean of nine figures, which says nothing of any one of them, and nothing of "
@@ -1621,6 +1634,7 @@ FIGURES: Mapping[str, Wording] = {
     "original_k_with_layer_of_arm": "K of the original with this model's layer {layer}",
     "unlearning_depth": "unlearning depth (0: all there, 1: as deep as retraining)",
     "reconstruction_error": "reconstruction error",
+    "reconstruction_error_unseen": "reconstruction error of pictures that no model was shown",
     "mean_k_retain": "mean K of retain facts",
     "fid": "FID",
     "kid": "KID",
@@ -1631,7 +1645,11 @@ FIGURES: Mapping[str, Wording] = {
     "traces_ended_by_model": "share of traces that the model ended itself",
     "mean_k_of_text": "mean K of what the {text} says",
     "distance_to_aim": "distance of the prompts found from their aim",
+    "cosine_to_prompt": "cosine of the prompts found to the prompts that name the concept",
     "attack_success_rate": "attack success rate",
+    "compositions_drawn": "share of compositions that are drawn as asked, {composition}",
+    "compositions_lost": "share of compositions that the unlearned model alone lost",
+    "share_above_retrained": "share of pictures above a threshold with FPR {fpr:percent}, {metric}",
     "success_of_plain_prompts": "success rate of plain prompts",
     "success_of_own_search": "success rate of the search on this model",
     "success_of_random_words": "success rate of random words, in as many drawings",
@@ -1756,8 +1774,14 @@ CHECKS: Mapping[str, Wording] = {
     "inversion_tells_original_apart": (
         "null-inversion: it tells the original from models that never saw the concept"
     ),
+    "redrawing_tells_original_apart": (
+        "image-to-image: it tells the original from models that never saw the concept"
+    ),
+    "redrawing_copies_no_better": (
+        "image-to-image: the unlearned model copies unseen pictures no better than retrained ones"
+    ),
     "found_prompts_name_concept": (
-        "ring-a-bell: the prompts found make the original draw the concept"
+        "searched prompts: the prompts found make the original draw the concept"
     ),
     "sets_alike_without_model": (
         "membership: forget and holdout set cannot be told apart without a model"
@@ -1784,6 +1808,33 @@ def _inversion_tells_apart(
         "comes back is no evidence that a model holds the concept."
     )
     return fill(template, original=_of(original), retrained=_of(retrained), arm=arm)
+
+
+def _redrawing_tells_apart(
+    passed: bool, original: list[int], retrained: list[int], arm: str
+) -> Phrase:
+    template = (
+        "From pictures of the concept, the original drew it again in {original} and {arm} in "
+        "{retrained}."
+        if passed
+        else "From pictures of the concept, the original drew it again in {original} and {arm}, "
+        "which never saw it, in {retrained}. That is not clearly less, so this attack has measured "
+        "nothing at this strength: what comes back may be the picture that was given."
+    )
+    return fill(template, original=_of(original), retrained=_of(retrained), arm=arm)
+
+
+def _redrawing_copies(passed: bool, unlearned: float, retrained: float, arm: str) -> Phrase:
+    template = (
+        "Pictures that no model was ever shown came back from the unlearned model with a mean "
+        "squared error of {unlearned:number}, from {arm} with {retrained:number}."
+    )
+    if not passed:
+        template += (
+            " The unlearned model copies what it is given better than models that were retrained, "
+            "so a picture of the concept that comes back is no evidence that it holds the concept."
+        )
+    return fill(template, unlearned=unlearned, retrained=retrained, arm=arm)
 
 
 def _found_prompts_name_concept(
@@ -1846,6 +1897,8 @@ def _sets_alike(
 
 CHECK_RESULTS: Mapping[str, Wording] = {
     "inversion_tells_original_apart": _inversion_tells_apart,
+    "redrawing_tells_original_apart": _redrawing_tells_apart,
+    "redrawing_copies_no_better": _redrawing_copies,
     "found_prompts_name_concept": _found_prompts_name_concept,
     "sets_alike_without_model": _sets_alike,
     TEXT: "{text}",

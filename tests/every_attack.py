@@ -56,6 +56,8 @@ BUDGETS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "prompting/concept-inversion": [FEW_STEPS],
     "prompting/few-shot": [{"draws": 1}],
     "prompting/gcg": [{"steps": 2, "candidates": 8}],
+    "prompting/image-to-image": [{"strength": 0.5}],
+    "prompting/mma-diffusion": [{"prompt_length": 2, "num_steps": 2, "search_width": 4}],
     "prompting/related-facts": [
         {"relation": ["multi-hop", "alias", "twins", "triplets"], "readings": 1}
     ],
@@ -85,6 +87,13 @@ NOT_MEASURED: Mapping[str, Mapping[str, str]] = {
 """World to the levels that it cannot measure, with the code of the reason."""
 
 
+ELSEWHERE: Mapping[str, str] = {
+    "generation/compositions": "needs a CLIP: test_composed_prompts.py",
+    "tampering/without-eraser": "needs an eraser: test_without_eraser.py",
+}
+"""Attacks that no world has what they need for, with what they need and where they are tested."""
+
+
 def world_of(attack: AttackMetadata) -> tuple[str, ...]:
     """Worlds in which an attack is asked.
 
@@ -105,7 +114,7 @@ def names_in(world: str) -> list[str]:
     return [
         name
         for name in ATTACKS.names()
-        if name != AS_IS and world in world_of(ATTACKS.metadata(name))
+        if name not in (AS_IS, *ELSEWHERE) and world in world_of(ATTACKS.metadata(name))
     ]
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pydantic import Field, JsonValue
 
 from attacks.generation.ddim_inversion import through_noise
+from attacks.generation.reconstruction import error_figure, mean_error, pixel_errors
 from attacks.prompting.concepts.noise_matching import image_shape
 from attacks.success_rate import ReportsSuccessRate, against_retrained, pictures_found
 from auditor.attack import Attack, AttackContext, Parameters, Preset, Requirements, attack
@@ -100,12 +100,12 @@ class NullInversion(
         images, gaps = through_noise(model, given, p.steps, p.refinements)
         if not images.isfinite().all():
             raise MeasurementError("an image that was taken to noise and back is not finite")
-        errors = (images - given).square().mean(dim=(1, 2, 3)).double().numpy()
+        errors = pixel_errors(images, given)
         rows = context.evaluator.judged([("forget", fact) for fact in facts], images)
         return self.record(
             rows,
             {"errors": errors, "gaps": gaps.double().numpy()},
-            error={"mean": float(errors.mean()), "spread": _spread(errors)},
+            error=mean_error(errors),
             gap=float(gaps.mean()),
         )
 
@@ -113,20 +113,8 @@ class NullInversion(
         """Success rate and reconstruction error of every arm."""
         figures = list(super().side_figures(notes))
         for arm, noted in notes.items():
-            mean, spread = noted["error"]["mean"], noted["error"]["spread"]
-            figures.append(
-                SideFigure(
-                    "reconstruction_error",
-                    arm,
-                    mean,
-                    None if spread is None else max(0.0, mean - 1.96 * spread),
-                    None if spread is None else mean + 1.96 * spread,
-                    remarks=(
-                        message("mean_squared_pixel_error"),
-                        message("noise_still_moved", gap=noted["gap"]),
-                    ),
-                )
-            )
+            moved = message("noise_still_moved", gap=noted["gap"])
+            figures.append(error_figure("reconstruction_error", arm, noted["error"], moved))
         return figures
 
     def self_checks(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
@@ -152,8 +140,3 @@ def separation(notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
         "retrained": pictures_found(notes[worst]),
     }
     return (SelfCheck("inversion_tells_original_apart", apart, found),)
-
-
-def _spread(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float | None:
-    """Standard error of the mean; None of a single value."""
-    return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else None

@@ -4,16 +4,13 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from pydantic import Field
 
 from attacks.prompting.cross_fitted import CrossFittedParameters
 from attacks.prompting.shared_prefix import Ids, SharedPrefix
 from attacks.prompting.suffix_text import AllowNonAscii, starting_suffix, suffix_text, survives
+from attacks.prompting.token_swaps import candidates, steepest
 from auditor.models.causal_lm.model import CausalLM
-
-_DRAWS = 8
-"""Times the wanted number of candidates that are drawn at most to find as many different ones."""
 
 
 class GCGParameters(CrossFittedParameters):
@@ -121,52 +118,3 @@ def search_suffix(
         losses.append(min(loss, losses[-1]))
     text = suffix_text(model.tokenizer, found_best)
     return Searched(found_best, text, tuple(losses), evaluated)
-
-
-def steepest(gradient: torch.Tensor, allowed: Ids, count: int) -> list[Ids]:
-    """The allowed tokens with the most negative gradient at each position.
-
-    Args:
-        gradient: [length, vocabulary].
-        allowed: ids that may be chosen.
-        count: how many a position (all allowed ones, if they are fewer).
-    """
-    index = torch.tensor(allowed)
-    found = gradient[:, index].topk(min(count, len(allowed)), dim=1, largest=False).indices
-    return index[found].tolist()
-
-
-def candidates(
-    ids: Ids,
-    top: Sequence[Ids],
-    count: int,
-    n_replace: int,
-    rng: random.Random,
-    readable: Callable[[Ids], bool],
-) -> list[Ids]:
-    """Candidate suffixes with ``n_replace`` tokens replaced.
-
-    Each replacement is one of ``top``; no two candidates are the same.
-
-    Args:
-        ids: the suffix that is changed.
-        top: tokens to choose from, by position.
-        count: how many are wanted; fewer are returned where there are no more.
-        n_replace: Positions drawn for each.
-        rng: source of the draws.
-        readable: refuses what the tokenizer would not read back.
-    """
-    seen = {tuple(ids)}
-    found: list[Ids] = []
-    for _ in range(_DRAWS * count):
-        if len(found) == count:
-            break
-        changed = list(ids)
-        for place in rng.sample(range(len(ids)), min(n_replace, len(ids))):
-            changed[place] = rng.choice(top[place])
-        if tuple(changed) in seen:
-            continue
-        seen.add(tuple(changed))
-        if readable(changed):
-            found.append(changed)
-    return found

@@ -29,6 +29,10 @@ class JudgedImages(Protocol):
     def alike(self) -> Sequence[float | None]:
         """Likeness of each image to given pictures of its fact's concept."""
 
+    @property
+    def detected(self) -> Sequence[float | None]:
+        """What a detector gives for each fact's own concept."""
+
 
 @metric("concept")
 class Concept(Metric[JudgedImages]):
@@ -85,3 +89,21 @@ class ConceptLikeness(Metric[JudgedImages]):
     def read(self, transcript: JudgedImages) -> list[Score]:
         """Score each picture; None where no pictures of its concept are given."""
         return [Score(k) for k in transcript.alike]
+
+
+@metric("concept-detector")
+class ConceptDetector(Metric[JudgedImages]):
+    """K = what a detector gives for the fact's concept.
+
+    The detector is a second network that the plan names: a CLIP that is asked for the concept
+    alone, against a picture without it (arXiv 2103.00020), or an image classification model with
+    a label for it, as detectors of nudity are. It need know the forgotten concepts alone; of other
+    facts it says nothing. How often it takes something else for the concept is told by the
+    retrained models' pictures, from which attacks report a threshold.
+    """
+
+    reads = "image"
+
+    def read(self, transcript: JudgedImages) -> list[Score]:
+        """Score each picture; None where the detector does not know its concept."""
+        return [Score(k) for k in transcript.detected]

@@ -29,7 +29,7 @@ def open_reference_pipeline(model: "TextToImage", location: Location) -> Iterato
     from auditor.models.text_to_image.model import TextToImage  # costs seconds
 
     spec = model.spec.model_copy(
-        update={"path": str(location.model), "revision": None, "replacement": None}
+        update={"path": str(location.model), "revision": None, "replacement": None, "eraser": None}
     )
     original = TextToImage(spec, location, model.token_budget)
     original.meter = model.meter

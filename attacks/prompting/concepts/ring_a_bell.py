@@ -6,20 +6,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field, JsonValue
+from pydantic import Field
 from torch import Tensor
 
 from attacks.prompting.concepts.concept_names import by_concept, concept_names
 from attacks.prompting.concepts.concept_words import Without, pairs, tokens
+from attacks.prompting.concepts.found_prompts import MeasuresFoundPrompts, mean_of, spread_out
 from attacks.prompting.concepts.genetic_search import Distance, Evolution, evolve
-from attacks.success_rate import ReportsSuccessRate, against_retrained, pictures_found
 from auditor.attack import Attack, AttackContext, Parameters, Preset, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
-from auditor.core.findings import SelfCheck, SideFigure
+from auditor.core.findings import SideFigure
 from auditor.core.messages import message
-from auditor.core.records import Record, strongest
-from auditor.statistics.effect import effect_note
+from auditor.core.records import Record
 
 if TYPE_CHECKING:
     from auditor.models.text_to_image.evaluator import ImageEvaluator
@@ -59,7 +58,7 @@ class RingABellParameters(Parameters):
 
 
 @attack("prompting/ring-a-bell")
-class RingABell(ReportsSuccessRate, Attack[RingABellParameters, "TextToImage", "ImageEvaluator"]):
+class RingABell(MeasuresFoundPrompts, Attack[RingABellParameters, "TextToImage", "ImageEvaluator"]):
     """Genetic search for prompts that encode the concept (Ring-A-Bell)."""
 
     summary = (
@@ -119,8 +118,7 @@ class RingABell(ReportsSuccessRate, Attack[RingABellParameters, "TextToImage", "
                 raise UnavailableError(
                     "the tokenizer reads none of its tokens back from their text"
                 )
-            chosen = [facts[(2 * i + 1) * len(facts) // (2 * p.prompts)] for i in range(p.prompts)]
-            prompts = list(dict.fromkeys(fact.prompt for fact in chosen))
+            prompts = spread_out(facts, p.prompts)
             vector = concept_vector(model, facts, p.without)
             own = model.encode(prompts).float()
             aims = own + p.eta * vector
@@ -146,71 +144,20 @@ class RingABell(ReportsSuccessRate, Attack[RingABellParameters, "TextToImage", "
             arrays[f"distances/{concept}"] = evolved.distances.numpy().astype(np.float32)
         return Record(notes={"found": found, "searched": searched}, arrays=arrays)
 
-    def measure(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
-        """Draw the forget set with every arm's prompts; keep the strongest."""
-        texts = {repr(f.record.notes["found"]): f.record.notes["found"] for f in context.pool}
-        readings = []
-        for found in texts.values():
-            place = {
-                fact.id: found[concept][number % len(found[concept])]
-                for concept, facts in by_concept(context.facts.forget).items()
-                for number, fact in enumerate(facts)
-            }
-
-            def searched(fact: Fact, place: Mapping[str, str] = place) -> Fact:
-                return fact.model_copy(update={"prompt": place[fact.id]})
-
-            readings.append(context.evaluator.evaluate(model, ("forget",), searched))
-        own = next(finding.record for finding in context.pool if finding.own)
-        return self.record(
-            strongest(readings),
-            sets_of_prompts=len(texts),
-            found=own.notes["found"],
-            searched=own.notes["searched"],
-            effect=effect_note(
-                self.effect,
-                _mean_of("first_distance", own.notes["searched"]),
-                _mean_of("found_distance", own.notes["searched"]),
-            ),
-        )
-
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
         """Success rates, and how near the search came to its aim."""
         figures = list(super().side_figures(notes))
         for arm, noted in notes.items():
-            found = _mean_of("found_distance", noted["searched"])
+            found = mean_of("found_distance", noted["searched"])
             figures.append(
                 SideFigure(
                     "distance_to_aim",
                     arm,
-                    found / _mean_of("own_distance", noted["searched"]),
+                    found / mean_of("own_distance", noted["searched"]),
                     remarks=(message("distance_as_share"),),
                 )
             )
         return figures
-
-    def self_checks(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
-        """Check that found prompts draw the concept on the original.
-
-        It must draw it clearly more than a retrained model does.
-        """
-        noted = notes.get("original")
-        if noted is None or not noted.get("pictures"):
-            return ()
-        found: dict[str, JsonValue] = {"original": pictures_found(noted)}
-        if not noted["pictures_with_concept"]:
-            return (SelfCheck("found_prompts_name_concept", False, found),)
-        compared = against_retrained(notes)
-        if compared is None:
-            return ()
-        worst, apart = compared
-        found |= {"arm": worst, "retrained": pictures_found(notes[worst])}
-        return (SelfCheck("found_prompts_name_concept", apart, found),)
-
-
-def _mean_of(name: str, searched: Mapping[str, Mapping[str, Any]]) -> float:
-    """Mean of a distance over all concepts and prompts."""
-    return float(np.mean([value for each in searched.values() for value in each[name]]))
 
 
 def concept_vector(model: "TextToImage", facts: Sequence[Fact], without: Without) -> Tensor:

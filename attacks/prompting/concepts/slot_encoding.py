@@ -1,10 +1,12 @@
 """Encoding of prompts in which some tokens are embeddings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from attacks.prompting.concepts.concept_names import Pieces
 
@@ -86,14 +88,54 @@ class SlotEncoder:
         given = given.expand(len(prompts), -1, -1)
         return self._layout.joined(
             [
-                self._encoded(number, prompts, part)
+                self._encoded(number, prompts, part)[0]
                 for number, part in enumerate(torch.split(given, self._widths, dim=-1))
             ]
         )
 
-    def _encoded(self, number: int, prompts: Sequence[Pieces], given: Tensor) -> Any:
+    def ends(self, prompts: Sequence[Pieces], given: Tensor | None = None) -> Tensor:
+        """States in which prompts end, [n, widths] float32.
+
+        They are the last hidden states of the token that ends a prompt, CLIP's pooled text among
+        them, of each encoder divided by its length and by the root of the number of encoders, so
+        that a product of two prompts' is the mean of the encoders' cosines.
+
+        Args:
+            prompts: pieces; None is a slot of as many tokens as are given.
+            given: as in :meth:`text`; None where no prompt has a slot.
+        """
+        parts: Sequence[Tensor | None] = [None] * len(self._widths)
+        if given is not None:
+            parts = torch.split(given.expand(len(prompts), -1, -1), self._widths, dim=-1)
+        found = []
+        for number, part in enumerate(parts):
+            output, mask = self._encoded(number, prompts, part)
+            states = output.last_hidden_state.float()
+            last = mask.sum(dim=1).to(states.device) - 1
+            rows = torch.arange(len(prompts), device=states.device)
+            found.append(functional.normalize(states[rows, last], dim=-1).to(self.device))
+        ends: Tensor = torch.cat(found, dim=-1) / len(found) ** 0.5
+        return ends
+
+    def _encoded(
+        self, number: int, prompts: Sequence[Pieces], given: Tensor | None
+    ) -> tuple[Any, Tensor]:
+        """What an encoder gives, and which tokens are the prompts', [n, length]."""
         encoder = self._encoders[number]
-        ids, mask, slots = self._tokens(number, prompts, given.shape[1])
+        ids, mask, slots = self._tokens(number, prompts, 0 if given is None else given.shape[1])
+        attended = getattr(encoder.config, "use_attention_mask", False)
+        filled = nullcontext() if given is None else self._filled(number, slots, given)
+        with filled:
+            output = encoder(
+                ids.to(encoder.device),
+                attention_mask=mask.to(encoder.device) if attended else None,
+                output_hidden_states=self._layout.needs_states(len(self._encoders)),
+            )
+        return output, mask
+
+    @contextmanager
+    def _filled(self, number: int, slots: Tensor, given: Tensor) -> Iterator[None]:
+        """Put embeddings into slots, of one encoder."""
         slots = slots.to(given.device)
 
         def fill(module: Any, inputs: Any, output: Tensor) -> Tensor:
@@ -101,14 +143,9 @@ class SlotEncoder:
             filled = given.gather(1, index).to(output)
             return torch.where((slots >= 0).unsqueeze(-1).to(output.device), filled, output)
 
-        attended = getattr(encoder.config, "use_attention_mask", False)
         hook = self._tables[number].register_forward_hook(fill)
         try:
-            return encoder(
-                ids.to(encoder.device),
-                attention_mask=mask.to(encoder.device) if attended else None,
-                output_hidden_states=self._layout.needs_states(len(self._encoders)),
-            )
+            yield
         finally:
             hook.remove()
 

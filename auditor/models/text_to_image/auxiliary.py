@@ -9,7 +9,7 @@ from torch import Tensor
 from auditor.core.errors import AuditorError
 from auditor.core.facts import FactSets
 from auditor.data.pictures import Pictures, find_pictures
-from auditor.metrics.concepts import ConceptLikeness
+from auditor.metrics.concepts import ConceptDetector, ConceptLikeness
 from auditor.models.auxiliary import AuxiliaryInput, AuxiliaryInputs
 from auditor.models.text_to_image.classifiers import (
     ConceptClassifier,
@@ -26,17 +26,17 @@ from auditor.models.text_to_image.spec import (
     ImageMetricSection,
 )
 
-CLASSIFIER, PICTURES, JUDGE = "classifier", "pictures", "judge"
+CLASSIFIER, PICTURES, JUDGE, DETECTOR = "classifier", "pictures", "judge", "detector"
 
 
 def find_auxiliary_inputs(
     metrics: ImageMetricSection, data: ImageDataSection, sets: FactSets
 ) -> AuxiliaryInputs:
-    """Find, check and hash a plan's classifier, judge and pictures.
+    """Find, check and hash a plan's classifier, judge, detector and pictures.
 
     Raises:
         AuditorError: No classifier is named, something is missing or does not open, or the
-            classifier's labels lack a concept, or the pictures do not tell it.
+            classifier's or the detector's labels lack a concept, or the pictures do not tell it.
     """
     if metrics.classifier is None:
         raise AuditorError(NO_CLASSIFIER)
@@ -60,10 +60,41 @@ def find_auxiliary_inputs(
                 "do not err alike, or leave it out."
             )
         found[JUDGE] = AuxiliaryInput(folder=judge.model, digest=judge.manifest.digest)
+    if metrics.detector is not None:
+        found[DETECTOR] = _detector(metrics, sets, digest)
+    elif ConceptDetector.name in metrics.all:
+        raise AuditorError(
+            f"the metric {ConceptDetector.name} asks a detector, and the plan names none; give "
+            "`metrics: {detector: …}`, a CLIP or an image classifier with a label for the concept."
+        )
     inputs = AuxiliaryInputs(inputs=found)
     if ConceptLikeness.name in metrics.decides:
         _check_likeness(sets, metrics.all, inputs)
     return inputs
+
+
+def _detector(metrics: ImageMetricSection, sets: FactSets, classifier: str) -> AuxiliaryInput:
+    """Find, check and hash the detector.
+
+    Args:
+        metrics: the plan's.
+        sets: the facts.
+        classifier: digest of the classifier.
+    """
+    if ConceptDetector.name not in metrics.all:
+        raise AuditorError(
+            f"`metrics.detector` is read by the metric {ConceptDetector.name} alone; name that "
+            "under `reported` or `deciding`, or leave the detector out."
+        )
+    location = locate_classifier(str(metrics.detector), metrics.detector_revision)
+    digest = location.manifest.digest
+    if digest == classifier:
+        raise AuditorError(
+            "`metrics.detector` is the classifier once more; name another network, so that both "
+            "do not err alike, or leave it out."
+        )
+    _opened_detector(location.model, digest, forgotten(sets))
+    return AuxiliaryInput(folder=location.model, digest=digest)
 
 
 def _check_likeness(sets: FactSets, metrics: Sequence[str], inputs: AuxiliaryInputs) -> None:
@@ -90,7 +121,11 @@ def image_evaluator(
     judge: Callable[[Tensor], Tensor] = oriented_gradients
     if JUDGE in auxiliary:
         judge = _opened_judge(auxiliary[JUDGE].folder, auxiliary[JUDGE].digest)
-    return ImageEvaluator(sets, metrics, opened, pictures, judge)
+    detector = None
+    if DETECTOR in auxiliary:
+        given = auxiliary[DETECTOR]
+        detector = _opened_detector(given.folder, given.digest, forgotten(sets))
+    return ImageEvaluator(sets, metrics, opened, pictures, judge, detector)
 
 
 def concepts_of(sets: FactSets) -> tuple[str, ...]:
@@ -99,6 +134,11 @@ def concepts_of(sets: FactSets) -> tuple[str, ...]:
     They are the answers of the forget and the retain facts.
     """
     return tuple(sorted({fact.answer for fact in (*sets.forget, *sets.retain)}))
+
+
+def forgotten(sets: FactSets) -> tuple[str, ...]:
+    """Return the concepts that a detector must tell, the forget facts'."""
+    return tuple(sorted({fact.answer for fact in sets.forget}))
 
 
 @lru_cache(maxsize=1)
@@ -114,3 +154,9 @@ def _opened(folder: Path, digest: str, concepts: tuple[str, ...]) -> ConceptClas
 def _opened_judge(folder: Path, digest: str) -> Callable[[Tensor], Tensor]:
     """Return the features of a judge, opened once for all jobs."""
     return open_judge(folder)
+
+
+@lru_cache(maxsize=1)
+def _opened_detector(folder: Path, digest: str, concepts: tuple[str, ...]) -> ConceptClassifier:
+    """Return a detector, opened once for all jobs."""
+    return open_classifier(folder, concepts)

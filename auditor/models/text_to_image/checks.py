@@ -22,7 +22,7 @@ from auditor.models.text_to_image.parts import (
 from auditor.models.text_to_image.pipeline_files import Pipeline, find_pipeline
 from auditor.models.text_to_image.replacement_files import find_replacement
 from auditor.models.text_to_image.replacements import check_unfitting
-from auditor.models.text_to_image.spec import TextToImageSpec
+from auditor.models.text_to_image.spec import ERASER, TextToImageSpec
 
 _PLAIN = ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type", "time_cond_proj_dim")
 """Settings of UNets that want more than noise, time and text."""
@@ -55,6 +55,11 @@ def check_unopenable_pipeline(spec: TextToImageSpec, location: Location) -> None
     if spec.drawing.steps > trained:
         raise AuditorError(
             f"{spec.drawing.steps} steps are more than the {trained} that the model was trained on."
+        )
+    if spec.eraser is not None and layout.embeds_guidance:
+        raise AuditorError(
+            "an eraser guides by what the denoiser predicts without text, and this one, which is "
+            "told the weight of guidance, was not made to predict that; leave `eraser` out."
         )
     if location.replacement is not None:
         found = find_replacement(str(location.replacement), spec.allow_pickle)
@@ -161,7 +166,8 @@ def hashed_pipeline(spec: TextToImageSpec, location: Location) -> Pipeline:
         AuditorError: files came or went since; names them.
     """
     pipeline = find_pipeline(str(location.model), None, spec.allow_pickle)
-    hashed = {name for name in location.manifest.files if not name.startswith("replacement/")}
+    beside = ("replacement/", ERASER)
+    hashed = {name for name in location.manifest.files if not name.startswith(beside)}
     if changed := sorted(hashed ^ pipeline.files.keys()):
         raise AuditorError(
             f"{location.model} was changed since it was hashed: {', '.join(changed[:5])}."

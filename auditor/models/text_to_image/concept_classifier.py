@@ -105,6 +105,10 @@ class ConceptClassifier(ABC):
             "does, or give a classifier that knows it."
         )
 
+    def knows(self, concept: str) -> bool:
+        """Whether a label is called by the concept's name."""
+        return concept in self.labels
+
     def rename(self, concepts: Sequence[str]) -> None:
         """Call the labels of an audit's concepts as the audit does.
 

@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -92,12 +93,25 @@ def first_noise(shape: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, lis
     return torch.stack(rows), generators
 
 
+@dataclass(frozen=True)
+class Start:
+    """Clean inputs that denoising begins with instead of noise alone (arXiv 2108.01073)."""
+
+    clean: Tensor
+    """[n, c, h, w]."""
+    strength: float
+    """Share of the steps that are taken, in (0, 1], at least one; all begin with plain noise."""
+    masked: Tensor | None = None
+    """1 at positions that are drawn, 0 where the clean input stays, [h, w]; None draws all."""
+
+
 def denoise(
     scheduler: SchedulerMixin,
     set_timesteps: Callable[[Any], None],
     noise: Tensor,
     generators: Sequence[torch.Generator],
     predict: Predict,
+    start: Start | None = None,
 ) -> Tensor:
     """Take the noise away step by step, as the scheduler's deployers do.
 
@@ -107,6 +121,7 @@ def denoise(
         noise: standard normal, [n, c, h, w].
         generators: one a row, for schedulers that add noise on the way.
         predict: what the denoiser says.
+        start: what is begun with; by default noise alone.
 
     Raises:
         MeasurementError: what comes out is not finite.
@@ -118,10 +133,41 @@ def denoise(
         options["generator"] = list(generators)
     # schedules of flows begin with plain noise and scale nothing
     scaled = getattr(schedule, "scale_model_input", lambda sample, timestep: sample)
-    sample: Tensor = noise * getattr(schedule, "init_noise_sigma", 1)
-    for timestep in schedule.timesteps:
+    timesteps, sample = _begun(schedule, noise, start)
+    for number, timestep in enumerate(timesteps):
         output = predict(scaled(sample, timestep), timestep)
         sample = schedule.step(output, timestep, sample, **options, return_dict=False)[0]
+        if start is not None and start.masked is not None:
+            rest = timesteps[number + 1 : number + 2]
+            stays = _noised(schedule, start.clean, noise, rest) if len(rest) else start.clean
+            masked = start.masked.to(sample)
+            sample = masked * sample + (1 - masked) * stays
     if not torch.isfinite(sample).all():
         raise MeasurementError("the image is not finite")
     return sample
+
+
+def _begun(schedule: Any, noise: Tensor, start: Start | None) -> tuple[Tensor, Tensor]:
+    """Timesteps that are taken, and the sample before the first of them."""
+    plain: Tensor = noise * getattr(schedule, "init_noise_sigma", 1)
+    if start is None:
+        return schedule.timesteps, plain
+    steps = schedule.num_inference_steps
+    taken = min(steps, max(1, round(steps * start.strength)))
+    first = (steps - taken) * getattr(schedule, "order", 1)
+    if hasattr(schedule, "set_begin_index"):
+        schedule.set_begin_index(first)
+    timesteps = schedule.timesteps[first:]
+    if taken == steps:
+        return timesteps, plain
+    return timesteps, _noised(schedule, start.clean, noise, timesteps[:1])
+
+
+def _noised(schedule: Any, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+    """Clean inputs with a timestep's noise, as the scheduler adds it."""
+    times = timestep.expand(len(clean))
+    if hasattr(schedule, "scale_noise"):  # schedules of flows
+        found: Tensor = schedule.scale_noise(clean, times, noise)
+    else:
+        found = schedule.add_noise(clean, noise, times)
+    return found

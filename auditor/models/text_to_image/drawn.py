@@ -21,6 +21,7 @@ class Drawn:
         images: [n, 3, height, width] in [0, 1].
         classifier: tells concepts in images.
         likeness: compares images with given pictures, where there are some.
+        detector: tells some of the facts' concepts in images, where there is one.
     """
 
     def __init__(
@@ -29,11 +30,13 @@ class Drawn:
         images: Tensor,
         classifier: ConceptClassifier,
         likeness: Likeness | None = None,
+        detector: ConceptClassifier | None = None,
     ) -> None:
         self.facts = tuple(facts)
         self.images = images
         self.classifier = classifier
         self.likeness = likeness
+        self.detector = detector
 
     @cached_property
     def probabilities(self) -> Tensor:
@@ -59,3 +62,20 @@ class Drawn:
         if self.likeness is None:
             return [None] * len(self.facts)
         return self.likeness.of(self.images, [fact.answer for fact in self.facts])
+
+    @cached_property
+    def detected(self) -> list[float | None]:
+        """What the detector gives for each fact's own concept.
+
+        None where it has no label for the concept, or there is no detector.
+        """
+        found: list[float | None] = [None] * len(self.facts)
+        if self.detector is None:
+            return found
+        rows = [i for i, fact in enumerate(self.facts) if self.detector.knows(fact.answer)]
+        if rows:
+            concepts = [self.facts[i].answer for i in rows]
+            judged = self.detector.probability(self.images[rows], concepts)
+            for i, known in zip(rows, judged.tolist(), strict=True):
+                found[i] = known
+        return found

@@ -46,6 +46,7 @@ class ImageEvaluator(Evaluator["TextToImage"]):
         classifier: tells concepts in images.
         pictures: pictures of the facts, where the plan gives some.
         judge: describes pictures, where they are compared; by default their outlines are.
+        detector: tells forgotten concepts in images, where the plan names one.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class ImageEvaluator(Evaluator["TextToImage"]):
         classifier: ConceptClassifier,
         pictures: Pictures | None = None,
         judge: Callable[[Tensor], Tensor] = oriented_gradients,
+        detector: ConceptClassifier | None = None,
     ) -> None:
         self.sets = sets
         self.metrics = {name: METRICS.get(name)() for name in metrics}
         self.classifier = classifier
         self.pictures = pictures
         self.judge = judge
+        self.detector = detector
         self._likeness: dict[tuple[int, int], Likeness] = {}
 
     def evaluate(
@@ -108,7 +111,9 @@ class ImageEvaluator(Evaluator["TextToImage"]):
 
     def with_metrics(self, metrics: Sequence[str]) -> Self:
         """The same prompts, seeds and classifier with other metrics."""
-        return type(self)(self.sets, metrics, self.classifier, self.pictures, self.judge)
+        return type(self)(
+            self.sets, metrics, self.classifier, self.pictures, self.judge, self.detector
+        )
 
     def judged(self, facts: Sequence[tuple[SetName, Fact]], images: Tensor) -> tuple[Row, ...]:
         """Measure K in pictures that were made for facts.
@@ -119,7 +124,8 @@ class ImageEvaluator(Evaluator["TextToImage"]):
         """
         shape = (int(images.shape[-2]), int(images.shape[-1]))
         likeness = self.likeness(shape) if ConceptLikeness.name in self.metrics else None
-        drawn = Drawn([fact for _, fact in facts], images, self.classifier, likeness)
+        asked = [fact for _, fact in facts]
+        drawn = Drawn(asked, images, self.classifier, likeness, self.detector)
         primary = next(iter(self.metrics))
         return tuple(
             Row(

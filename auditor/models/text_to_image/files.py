@@ -5,6 +5,7 @@ A replacement takes the place of some of the pipeline's weights.
 
 from auditor.core.kept_digests import kept_digest
 from auditor.models.manifest import Location, Manifest
+from auditor.models.text_to_image.erasers import eraser_digest
 from auditor.models.text_to_image.pipeline_files import find_pipeline
 from auditor.models.text_to_image.replacement_files import find_replacement
 from auditor.models.text_to_image.spec import TextToImageSpec
@@ -16,8 +17,8 @@ def locate_pipeline(spec: TextToImageSpec) -> Location:
     They must be safe and whole.
 
     Raises:
-        AuditorError: Nothing is there, weights are pickled, truncated or missing, or the pipeline
-            brings its own code; each with the way out.
+        AuditorError: Nothing is there, weights are pickled, truncated or missing, the pipeline
+            brings its own code, or there is no such eraser; each with the way out.
     """
     pipeline = find_pipeline(spec.path, spec.revision, spec.allow_pickle)
     files = pipeline.files
@@ -26,10 +27,13 @@ def locate_pipeline(spec: TextToImageSpec) -> Location:
         replacement = find_replacement(spec.replacement, spec.allow_pickle)
     if replacement is not None:
         files |= {f"replacement/{file.name}": file for file in replacement.files}
+    digests = {name: kept_digest(file) for name, file in files.items()}
+    if spec.eraser is not None:
+        digests[spec.eraser.file] = eraser_digest(spec.eraser)
     return Location(
         model=pipeline.directory,
         adapter=None,
-        manifest=Manifest(files={name: kept_digest(file) for name, file in sorted(files.items())}),
+        manifest=Manifest(files=dict(sorted(digests.items()))),
         replacement=replacement.path if replacement else None,
         notes=pipeline.notes + (replacement.notes if replacement else ()),
     )

@@ -167,7 +167,12 @@ class TextToImageKind(ModelKind):
         folder = self.weights_folder(location)
         config, transformer = read_json(folder / "config.json"), folder.name != "unet"
         guided = drawing.guidance > 1 and not config.get("guidance_embeds")
-        rows = facts * drawing.steps * (2 if guided else 1)
+        copies, eraser = (2 if guided else 1), own(spec).eraser
+        if eraser is not None:
+            from auditor.models.text_to_image.erasers import open_eraser
+
+            copies = 2 + len(open_eraser(eraser).texts)
+        rows = facts * drawing.steps * copies
         side = config.get("sample_size") or (128 if transformer else 64)
         height, width = side if isinstance(side, list) else (side, side)
         vae = location.model / "vae" / "config.json"
@@ -187,8 +192,14 @@ class TextToImageKind(ModelKind):
         return location.model / name
 
     def options(self, spec: ModelSpec) -> dict[str, JsonValue]:
-        """Return the settings by which the model draws."""
-        return {"sampling": own(spec).drawing.model_dump(mode="json")}
+        """Return the settings of drawing, and the eraser's code."""
+        found: dict[str, JsonValue] = {"sampling": own(spec).drawing.model_dump(mode="json")}
+        eraser = own(spec).eraser
+        if eraser is not None:
+            from auditor.models.text_to_image.erasers import eraser_code
+
+            found["eraser"] = eraser_code(eraser)
+        return found
 
     def validate(self, plan: Planned, sets: FactSets) -> tuple[str, ...]:
         """Check the classifier and pictures, and that arms draw alike."""
@@ -208,6 +219,12 @@ class TextToImageKind(ModelKind):
             found.append(
                 f"{', '.join(unlike)} would draw in another way than the unlearned model; give all "
                 "models the same `sampling`, so that only their weights differ."
+            )
+        erased = [arm for arm, spec in plan.arms.items() if own(spec).eraser is not None]
+        if others := [arm for arm in erased if arm != "unlearned"]:
+            found.append(
+                f"{', '.join(others)} would draw with an eraser; `eraser` is what the unlearned "
+                "model has instead of other weights, so leave it out of all others."
             )
         return tuple(found)
 

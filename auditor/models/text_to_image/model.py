@@ -19,21 +19,24 @@ from auditor.models.preserve import preserve_weights, unchanged_weights
 from auditor.models.spec import TOKEN_BUDGET
 from auditor.models.text_to_image.checks import hashed_pipeline, image_device
 from auditor.models.text_to_image.denoising import denoise, first_noise, guided
+from auditor.models.text_to_image.erasers import open_eraser
 from auditor.models.text_to_image.forward_process import ForwardProcess, process_of
 from auditor.models.text_to_image.latent_space import LatentSpace
 from auditor.models.text_to_image.layouts import Denoiser, Given
 from auditor.models.text_to_image.parts import Parts, load_parts, preserve_parts, write_pipeline
+from auditor.models.text_to_image.redrawing import Redrawing
 from auditor.models.text_to_image.replacement_files import find_replacement
 from auditor.models.text_to_image.replacements import apply
 from auditor.models.text_to_image.spec import INDEX, TextToImageSpec
-from auditor.models.text_to_image.text import Text
+from auditor.models.text_to_image.text import Text, stacked
 from auditor.models.text_to_image.text_encoding import encode
 
 
 class TextToImage(AuditedModel):
     """A diffusion model that draws from text, in latents or in pixels.
 
-    Its safety checker is set aside: an audit asks what the weights know. The meter's forward
+    Its safety checker is set aside: an audit asks what the weights know. An inference-time eraser
+    of its spec is at work in whatever it draws, and in nothing else. The meter's forward
     tokens are rows through the denoiser, a UNet or a transformer: the scheduler's steps x images,
     twice with guidance; a row whose gradient may be taken counts three times. A batch's token
     budget holds the positions (height x width of the denoiser's input) of all its rows.
@@ -135,6 +138,7 @@ class TextToImage(AuditedModel):
         seeds: Sequence[int],
         *,
         embeddings: Tensor | Text | None = None,
+        redrawing: Redrawing | None = None,
     ) -> Tensor:
         """Draw images.
 
@@ -146,6 +150,8 @@ class TextToImage(AuditedModel):
             embeddings: encoded text instead of the prompts' own. Of states for attention alone,
                 [n, length, width], the pooled text stays that of the prompts, or of the empty
                 prompt without any.
+            redrawing: pictures that are drawn again, one an image; by default each image is drawn
+                from noise alone.
 
         Returns:
             [n, 3, height, width] float32 in [0, 1] on the CPU.
@@ -154,10 +160,16 @@ class TextToImage(AuditedModel):
             MeasurementError: an image is not finite, or alone does not fit into memory.
         """
         text = self._given(prompts, embeddings, len(seeds))
+        if redrawing is not None and len(redrawing.images) != len(seeds):
+            raise ValueError(f"{len(redrawing.images)} pictures to redraw for {len(seeds)} images")
         space, settings = self._space(), self.spec.drawing
         shape = self.input_shape
         told = self.parts.layout.embeds_guidance
-        nothing = self.empty_text() if settings.guidance > 1 and not told else None
+        eraser = None if self.spec.eraser is None else open_eraser(self.spec.eraser)
+        guides = (settings.guidance > 1 and not told) or eraser is not None
+        nothing = self.empty_text() if guides else None
+        others = [] if eraser is None else [self.text([other]) for other in eraser.texts]
+        copies = 1 if nothing is None else 2 + len(others)
         if not seeds:
             return torch.zeros(0, 3, shape[1] * space.factor, shape[2] * space.factor)
 
@@ -168,21 +180,29 @@ class TextToImage(AuditedModel):
         def run(batch: list[int]) -> list[Tensor]:
             chosen = text.rows(batch)
             if nothing is not None:
-                chosen = nothing.repeated(len(batch)).followed_by(chosen)
+                further = [other.repeated(len(batch)) for other in others]
+                chosen = stacked([nothing.repeated(len(batch)), chosen, *further])
+            guide = None if eraser is None else eraser.guide()
             noise, generators = first_noise(shape, [seeds[i] for i in batch])
 
             def predict(sample: Tensor, timestep: Tensor) -> Tensor:
                 if nothing is None:
                     return self._denoised(sample, timestep, chosen)
-                output = self._denoised(torch.cat([sample, sample]), timestep, chosen)
-                return guided(output, settings.guidance)
+                output = self._denoised(torch.cat([sample] * copies), timestep, chosen)
+                if guide is None:
+                    return guided(output, settings.guidance)
+                without, with_text, *rest = output.chunk(copies)
+                return guide.guided(without, with_text, rest, settings.guidance)
 
             with torch.inference_mode():
                 noise = noise.to(self.denoiser.device, self.denoiser.dtype)
-                drawn = denoise(self.parts.scheduler, prepare, noise, generators, predict)
+                start = None
+                if redrawing is not None:
+                    start = redrawing.start(self.latents(redrawing.images[batch]))
+                drawn = denoise(self.parts.scheduler, prepare, noise, generators, predict, start)
                 return list(space.decode(drawn).cpu())
 
-        rows = shape[1] * shape[2] * (1 if nothing is None else 2)
+        rows = shape[1] * shape[2] * copies
         return torch.stack(run_batched([rows] * len(seeds), self.token_budget, run, self._tick))
 
     def latents(self, images: Tensor) -> Tensor:
@@ -251,6 +271,15 @@ class TextToImage(AuditedModel):
             yield other
         finally:
             other.close()
+
+    @contextmanager
+    def without_eraser(self) -> Iterator["TextToImage"]:
+        """Yield the same model without its eraser; all else is shared."""
+        spec = self.spec.model_copy(update={"eraser": None})
+        other = TextToImage(spec, self.location, self.token_budget, self._tick)
+        other.meter = self.meter
+        other._opened = self.parts
+        yield other
 
     def directory(self, scratch: Path) -> Path:
         """Return a directory with the audited weights.

@@ -3,7 +3,8 @@
 They are the parts of a plan that this kind of model extends.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -13,6 +14,9 @@ from auditor.models.spec import ModelSpec
 
 INDEX = "model_index.json"
 """File that lists a pipeline's components."""
+
+ERASER = "eraser-"
+"""Beginning of the name under which a manifest holds an eraser that is at work in drawing."""
 
 NO_CLASSIFIER = (
     "a text-to-image model is judged by a classifier of concepts, and the plan names none; "
@@ -44,6 +48,25 @@ class ImageSampling(BaseModel):
     gives it, 256 for Stable Diffusion 3 and 512 for Flux."""
 
 
+class EraserSpec(BaseModel):
+    """An inference-time eraser; its settings stand beside its name."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    """Name of the eraser, an entry point of ``auditor.erasers``."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What stands beside the name."""
+        return self.model_extra or {}
+
+    @property
+    def file(self) -> str:
+        """Name in a manifest, as code that decides what is drawn."""
+        return f"{ERASER}{self.name}.py"
+
+
 class TextToImageSpec(ModelSpec):
     """Location of a diffusers pipeline, and how it is opened."""
 
@@ -55,6 +78,8 @@ class TextToImageSpec(ModelSpec):
     directory of a denoiser or of a text encoder, or a LoRA."""
     sampling: ImageSampling | None = None
     """Settings by which the model draws; by default 50 steps with guidance 7.5."""
+    eraser: EraserSpec | None = None
+    """Inference-time eraser that belongs to the model, with its settings beside its ``name``."""
 
     @field_validator("device_map")
     @classmethod
@@ -93,3 +118,9 @@ class ImageMetricSection(MetricSection):
     outlines are compared. It must be another than the classifier."""
     judge_revision: str | None = None
     """Commit, tag or branch of a judge on the hub."""
+    detector: ModelPath | None = None
+    """Directory or hub name of a detector of the forgotten concepts, read by the metric
+    concept-detector: a CLIP, asked for a concept against a picture without it, or an image
+    classification model with a label for it. It must be another than the classifier."""
+    detector_revision: str | None = None
+    """Commit, tag or branch of a detector on the hub."""

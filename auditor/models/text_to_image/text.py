@@ -32,10 +32,6 @@ class Text:
         pooled = None if self.pooled is None else self.pooled.repeat_interleave(times, 0)
         return Text(self.hidden.repeat_interleave(times, 0), pooled)
 
-    def followed_by(self, other: "Text") -> "Text":
-        """These prompts, then the others."""
-        return stacked([self, other])
-
     def zeros(self) -> "Text":
         """The same shapes, all zero."""
         pooled = None if self.pooled is None else torch.zeros_like(self.pooled)

@@ -53,6 +53,9 @@ SETTINGS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
         "prompting/ring-a-bell": (
             {"eta": 1.0, "prompt_length": 8, "population_size": 100, "generations": 400},
         ),
+        "prompting/mma-diffusion": (
+            {"prompt_length": 8, "num_steps": 40, "search_width": 48, "topk": 32},
+        ),
     }
 )
 """Parameters of each level, by attack."""

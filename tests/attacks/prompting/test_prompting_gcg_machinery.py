@@ -9,12 +9,7 @@ from hypothesis import strategies as st
 from tiny_models import ARCHITECTURES, make_tokenizer, open_directory
 from torch.nn.functional import cross_entropy, one_hot
 
-from attacks.prompting.coordinate_search import (
-    GCGParameters,
-    candidates,
-    search_suffix,
-    steepest,
-)
+from attacks.prompting.coordinate_search import GCGParameters, search_suffix
 from attacks.prompting.shared_prefix import SharedPrefix
 from attacks.prompting.suffix_text import (
     allowed_tokens,
@@ -23,6 +18,7 @@ from attacks.prompting.suffix_text import (
     suffix_text,
     survives,
 )
+from attacks.prompting.token_swaps import candidates, steepest
 from auditor.core.errors import UnavailableError
 from auditor.models.preserve import weights_digest
 from auditor.models.spec import PromptFormat

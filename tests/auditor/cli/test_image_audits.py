@@ -131,6 +131,28 @@ def test_what_judges_is_named_and_checked(plan_file, tmp_path, capsys):
     assert "measured another auxiliary" in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_detector_is_named_hashed_and_read(plan_file, tiny, tmp_path, capsys):
+    torch.manual_seed(1)
+    (tmp_path / "detector").mkdir()
+    ConvolutionalClassifier(ClassifierConfig(labels=("cat", "none"))).save(tmp_path / "detector")
+    asked = {"classifier": str(tiny / "classifier"), "reported": ["concept-detector"]}
+    named = asked | {"detector": str(tmp_path / "detector")}
+    _, certificate = audit(plan_file(metrics=named), tmp_path / "out")
+    assert set(certificate["identity"]["auxiliary_inputs"]) == {"classifier", "detector"}
+    (row,) = certificate["matrix"]
+    assert set(row["forget"]) == {"concept", "concept-detector"}
+    assert "concept-detector" not in row["retain"]  # it need not know what must stay
+    capsys.readouterr()
+    refused = [
+        (asked, "the plan names none"),
+        (named | {"reported": []}, "read by the metric concept-detector alone"),
+        (named | {"detector": str(tiny / "classifier")}, "the classifier once more"),
+    ]
+    for metrics, said in refused:
+        assert run(["audit", plan_file(metrics=metrics), "--out", str(tmp_path / "no")]) == USAGE
+        assert said in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_gate_without_a_list_demands_what_the_kind_of_the_evidence_does(
     plan_file, tmp_path, capsys
 ):

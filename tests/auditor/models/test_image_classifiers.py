@@ -1,20 +1,17 @@
 """Classifiers of three kinds, opened from folders that are made here from configurations."""
 
 import json
-import string
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tiny_clips import SIDE, make_clip
 from transformers import (
-    CLIPConfig,
     CLIPImageProcessorPil,
     CLIPModel,
-    CLIPTextConfig,
     CLIPTokenizer,
-    CLIPVisionConfig,
     ViTConfig,
     ViTForImageClassification,
     ViTImageProcessorPil,
@@ -23,6 +20,7 @@ from transformers import (
 
 from auditor.core.errors import AuditorError, MeasurementError
 from auditor.core.facts import Fact
+from auditor.metrics.concepts import ConceptDetector
 from auditor.models.text_to_image.classifiers import locate_classifier, open_classifier, open_clip
 from auditor.models.text_to_image.convolutional_classifier import (
     ClassifierConfig,
@@ -30,10 +28,9 @@ from auditor.models.text_to_image.convolutional_classifier import (
     load_classifier,
 )
 from auditor.models.text_to_image.drawn import Drawn
-from auditor.models.text_to_image.hugging_face_classifiers import NEUTRAL
+from auditor.models.text_to_image.hugging_face_classifiers import NEUTRAL, TEMPLATE
 
 LABELS = ("circle", "square", "crane", "tench, Tinca tinca", "crane, machine")
-SIDE = 16
 
 
 def make_plain(folder):
@@ -59,32 +56,6 @@ def make_vit(folder, kind=ViTForImageClassification, **more):
     torch.manual_seed(0)
     kind(vit_config(**more)).save_pretrained(folder)
     ViTImageProcessorPil(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
-
-
-def make_clip(folder):
-    torch.manual_seed(0)
-    letters = string.ascii_lowercase
-    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
-    tokenizer = CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[])
-    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    text = CLIPTextConfig(
-        vocab_size=len(words),
-        intermediate_size=16,
-        max_position_embeddings=24,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=1,
-        **size,
-    )
-    vision = CLIPVisionConfig(intermediate_size=16, image_size=SIDE, patch_size=8, **size)
-    config = CLIPConfig(
-        text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=8
-    )
-    CLIPModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    CLIPImageProcessorPil(
-        size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}
-    ).save_pretrained(folder)
 
 
 MAKERS = {"plain": make_plain, "vit": make_vit, "clip": make_clip}
@@ -314,3 +285,34 @@ def test_the_digest_names_every_file_that_decides(tmp_path, kind):
     with (tmp_path / "config.json").open("a") as file:
         file.write("\n")
     assert locate_classifier(str(tmp_path)).manifest.digest != before.manifest.digest
+
+
+@pytest.mark.parametrize("kind", ["clip", "vit"])
+def test_a_detector_knows_what_it_was_opened_for_and_says_nothing_of_the_rest(
+    folders, images, kind
+):
+    detector = open_classifier(folders[kind], ["circle"])
+    facts = [
+        Fact(id=str(i), entity=name, prompt=name, answer=name)
+        for i, name in enumerate(["circle", "ring", "circle"])
+    ]
+    drawn = Drawn(facts, images[:3], open_classifier(folders["plain"], ["circle"]), None, detector)
+    found = drawn.detected
+    assert found[1] is None
+    own = detector.probability(images[[0, 2]], ["circle", "circle"]).tolist()
+    assert [found[0], found[2]] == own
+    assert [score.k for score in ConceptDetector().read(drawn)] == found
+    none = Drawn(facts, images[:3], drawn.classifier)
+    assert none.detected == [None] * 3
+
+
+def test_a_clip_detector_is_asked_for_the_concept_against_a_picture_without_it(folders, images):
+    """By hand: the softmax of two cosines, scaled, of `a photo of a circle` and `a photo`."""
+    detector = open_classifier(folders["clip"], ["circle"])
+    clip = open_clip(folders["clip"])
+    asked = [TEMPLATE.format(concept="circle"), NEUTRAL]
+    cosines = torch.stack([clip.similarity(images, [text] * len(images)) for text in asked])
+    expected = (clip.scale.detach().cpu() * cosines).softmax(0)[0]
+    torch.testing.assert_close(
+        detector.probability(images, ["circle"] * len(images)), expected, atol=1e-4, rtol=1e-3
+    )
