@@ -157,6 +157,9 @@ def prepared(folder: Path, config: PretrainedConfig) -> tuple[Prepared, FolderSt
     store = FolderStore(folder / "evidence")
     locations = {arm: _location(Path(spec.path), arm) for arm, spec in plan.arms.items()}
     experts = plan.kind.holds_experts(plan.original, locations["original"])
+    locations = {
+        arm: place.model_copy(update={"experts": experts}) for arm, place in locations.items()
+    }
     found = Prepared(
         plan=plan,
         locations=locations,
