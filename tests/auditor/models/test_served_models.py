@@ -1,7 +1,8 @@
 """Another engine writes a model's texts only while it holds what the network is."""
 
 import json
-from contextlib import contextmanager, nullcontext
+import re
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -74,10 +75,9 @@ def test_traces_of_thought_are_written_by_the_engine_too(thinker, served):
 
 @contextmanager
 def shifted(network):
+    head = network.get_output_embeddings().weight
     with torch.no_grad():
-        network.get_output_embeddings().weight.add_(
-            torch.randn(network.get_output_embeddings().weight.shape, generator=torch.manual_seed(3))
-        )
+        head.add_(torch.randn(head.shape, generator=torch.manual_seed(3)))
     yield
 
 
@@ -125,9 +125,12 @@ def relearned(model):
 @contextmanager
 def fine_tuned(model):
     items = model.encode([("Person 3 lives in", "a house that nobody knows")] * 4, end=True)
-    with model.preserve_weights(), learner(
-        model, items, FineTuning(method="full", learning_rate=0.05, batch_size=4), seed=0
-    ) as pupil:
+    with (
+        model.preserve_weights(),
+        learner(
+            model, items, FineTuning(method="full", learning_rate=0.05, batch_size=4), seed=0
+        ) as pupil,
+    ):
         pupil.advance(4)
         yield model
 
@@ -298,13 +301,14 @@ def test_a_slightly_other_model_is_refused(directories, served, tmp_path, tokeni
     assert model.use.refused.code == "text_engine_differs"
 
 
-@pytest.mark.parametrize("sampling", [None, Sampling(seed=3)])
-def test_an_engine_that_changes_later_fails_the_measurement(sampling, directories, served, other):
+@pytest.mark.parametrize(("sampling", "at"), [(None, 2), (Sampling(seed=3), 3)])
+def test_an_engine_that_changes_later_fails_the_measurement(
+    sampling, at, directories, served, other
+):
     """Its earlier texts were taken for the model's own, so it cannot be passed over."""
-    model = served(directories["llama"], fault="other", model=other, at=3)
+    model = served(directories["llama"], fault="other", model=other, at=at)
     model.generate(PROMPTS, NEW, sampling)
     with pytest.raises(EngineError, match="another model than the one in memory"):
-        model.generate(PROMPTS, NEW, sampling)
         model.generate(PROMPTS, NEW, sampling)
 
 
@@ -327,14 +331,7 @@ def test_an_engine_that_fails_at_first_is_refused_in_words(
     model = served(directories["llama"], fault=fault)
     assert model.generate(PROMPTS, NEW) == subjects["llama"].generate(PROMPTS, NEW)
     assert model.use.refused.code == "text_engine_failed"
-    assert pytest.raises(EngineError, match=FAULTS[fault])
-    assert text_matches(FAULTS[fault], model.use.refused.params["error"])
-
-
-def text_matches(pattern, text):
-    import re
-
-    return re.search(pattern, text) is not None
+    assert re.search(FAULTS[fault], model.use.refused.params["error"])
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -418,7 +415,7 @@ def test_a_state_names_what_differs(directories):
     network.model.layers[1].mlp.extra = 3
     assert state.difference(network) == "model.layers.1.mlp.extra"
     del network.model.layers[1].mlp.extra
-    with nullcontext(), torch.no_grad():
+    with torch.no_grad():
         network.model.norm.weight[0] = torch.nextafter(
             network.model.norm.weight[0], torch.tensor(9.0)
         )
