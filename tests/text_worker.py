@@ -2,10 +2,11 @@
 
 It is a real engine in a process of its own. `TEXT_WORKER` (JSON) says what goes wrong:
 ``at`` (number of the question from which on it does) and ``fault``: ``other`` (the weights of
-``model``), ``dies``, ``garbage``, ``silent``, ``short``, ``another``, ``faulty``. Orders and
-questions are appended to the file ``log``.
+``model``), ``dies``, ``garbage``, ``silent``, ``short``, ``another``, ``faulty``. With ``plain`` it
+passes over adapters. Orders and questions are appended to the file ``log``.
 """
 
+import functools
 import json
 import os
 import sys
@@ -15,16 +16,16 @@ from pathlib import Path
 VERSIONS = {"vllm": "transformers-worker 1", "torch": "2", "transformers": "5"}
 
 
-def opened(folder, order):
+def opened(folder, order, adapter=None):
     import torch
     from transformers import AutoModelForCausalLM
 
     torch.set_num_threads(1)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, order["dtype"]))
-    if order["adapter"] is not None:
+    if adapter is not None:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(model, order["adapter"])
+        model = PeftModel.from_pretrained(model, adapter)
     return model.eval()
 
 
@@ -50,7 +51,7 @@ def say(answer):
     print(answer if isinstance(answer, str) else json.dumps(answer), flush=True)
 
 
-def answer(fault, honest, other, question):
+def answer(fault, models, question):
     """Answer a question, or go wrong."""
     number = question["id"]
     if fault == "dies":
@@ -61,7 +62,7 @@ def answer(fault, honest, other, question):
         return "Processed prompts: 100%"
     if fault == "faulty":
         return {"id": number, "fault": "ValueError: not finite"}
-    model = other if fault == "other" else honest
+    model = models(question["adapter"], other=fault == "other")
     texts = [written(model, question, row) for row in range(len(question["prompts"]))]
     if fault == "short":
         texts[0] = texts[0][:-1]
@@ -77,14 +78,19 @@ def main():
     line = sys.stdin.readline()
     log.write_text(line)
     order = json.loads(line)
-    honest = opened(order["model"], order)
-    other = opened(settings["model"], order) if "model" in settings else None
+
+    @functools.cache
+    def models(adapter, other):
+        if adapter is not None and (settings.get("plain") or not order["rank"]):
+            adapter = None
+        return opened(settings["model"] if other else order["model"], order, adapter)
+
     say({"ready": VERSIONS})
     for number, line in enumerate(sys.stdin):
         if log.is_file():
             log.write_text(log.read_text() + line)
         fault = settings.get("fault") if number >= settings.get("at", 0) else None
-        say(answer(fault, honest, other, json.loads(line)))
+        say(answer(fault, models, json.loads(line)))
 
 
 if __name__ == "__main__":

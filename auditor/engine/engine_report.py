@@ -28,7 +28,7 @@ def engine_message(
         return None
     noted = [store.notes(key).get(ENGINE_NOTE) for key in keys]
     counted = [note for note in noted if isinstance(note, dict)]
-    refused = [Message.model_validate(note["refused"]) for note in counted if "refused" in note]
+    refused = [Message.model_validate(said) for note in counted for said in note["refused"]]
     texts, network, read = (
         sum(int(note[name]) for note in counted) for name in ("engine", "network", "read")
     )
@@ -38,6 +38,6 @@ def engine_message(
         texts=texts,
         network=network,
         read=read,
-        jobs=len(refused),
+        jobs=sum(bool(note["refused"]) for note in counted),
         refused=list(dict.fromkeys(refused)),
     )

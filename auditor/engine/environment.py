@@ -31,12 +31,13 @@ def environment_of(job: Job, used: EngineUse | None = None) -> Environment:
         *job.kind.packages,
     }
     distributions = sorted(map(distribution_of, packages))
-    asked = {}
-    if job.engine is not None and used is not None and used.engine + used.network > 0:
-        asked = {
-            f"{ENGINE}{name}": version if used.engine else NOT_USED
-            for name, version in job.engine.versions.items()
-        }
+    asked: dict[str, str] = {}
+    if job.engine is not None and used is not None:
+        versions = job.engine.versions
+        if used.engine + used.network > 0:
+            asked = {f"{ENGINE}{n}": v if used.engine else NOT_USED for n, v in versions.items()}
+        if used.adapted + used.unadapted > 0:
+            asked[f"{ENGINE}adapters"] = versions["vllm"] if used.adapted else NOT_USED
     return Environment(
         device=device_of(job.spec),
         python=platform.python_version(),

@@ -100,9 +100,10 @@ def _engine_noted(job: Job, used: EngineUse) -> dict[str, Any]:
     """Return what is noted of the engine that a job was to ask; nothing where there is none."""
     if job.engine is None:
         return {}
-    refused = {} if used.refused is None else {"refused": plain(used.refused)}
+    reasons = [plain(reason) for reason in (used.refused, used.adapters_refused) if reason]
     counts = {"engine": used.engine, "network": used.network, "read": used.tokens}
-    return {ENGINE_NOTE: {**counts, **refused}}
+    adapters = {"adapted": used.adapted, "unadapted": used.unadapted}
+    return {ENGINE_NOTE: {**counts, **adapters, "refused": reasons}}
 
 
 def _failure(error: BaseException, *, ends_model: bool) -> Failure:

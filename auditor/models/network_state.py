@@ -60,25 +60,45 @@ class NetworkState:
         """
         return cls(dict(_entries(network)))
 
-    def difference(self, network: nn.Module) -> str | None:
-        """Return where a network is not as it was; None if it is."""
-        found = NetworkState.of(network).entries
+    def difference(
+        self, network: nn.Module, through: Mapping[str, nn.Module] | None = None
+    ) -> str | None:
+        """Return where a network is not as it was; None if it is.
+
+        Args:
+            network: The network.
+            through: Modules that stand for those of their names, with all that these hold.
+        """
+        found = dict(_entries(network, through or {}))
         if odd := sorted(found.keys() ^ self.entries.keys()):
             return odd[0]
         return next((place for place, held in self.entries.items() if found[place] != held), None)
 
 
-def _entries(network: nn.Module) -> Iterator[tuple[str, Any]]:
+def _entries(
+    network: nn.Module, through: Mapping[str, nn.Module] | None = None
+) -> Iterator[tuple[str, Any]]:
     frozen = _Frozen()
     for name in _EVERYWHERE:
         yield name, frozen(getattr(torch_module, name))
-    for name, module in network.named_modules(remove_duplicate=False):
+    for name, module in _modules(network, through or {}):
         yield f"{name}()", (type(module), _Same(type(module).forward))
         held = {key: value for key, value in vars(module).items() if key not in _OF_NO_CONSEQUENCE}
         for part in _PARTS:
             entries = held.pop(part, {})
             held |= {key: None if isinstance(v, nn.Module) else v for key, v in entries.items()}
         yield from ((f"{name}.{key}", frozen(value)) for key, value in held.items())
+
+
+def _modules(
+    network: nn.Module, through: Mapping[str, nn.Module]
+) -> Iterator[tuple[str, nn.Module]]:
+    """Yield modules by name; those that others stand for are left out, with what they hold."""
+    for name, module in network.named_modules(remove_duplicate=False):
+        if not any(name == other or name.startswith(f"{other}.") for other in through):
+            yield name, module
+    for name, module in through.items():
+        yield from module.named_modules(prefix=name, remove_duplicate=False)
 
 
 class _Frozen:

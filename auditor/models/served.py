@@ -29,8 +29,14 @@ class EngineUse:
     """By the network in memory, which is changed, or which the engine was refused for."""
     tokens: int = 0
     """Tokens of the engine's texts that the network has read and found its own."""
+    adapted: int = 0
+    """By the engine, of the texts of a network with adapters that an attack has trained."""
+    unadapted: int = 0
+    """Of these, by the network, as the engine was refused for them."""
     refused: Message | None = None
     """Why the engine is not asked; None while it is."""
+    adapters_refused: Message | None = None
+    """Why it is not asked with adapters of attacks."""
 
     def since(self, before: "EngineUse") -> "EngineUse":
         """Return what was written after another time."""
@@ -38,7 +44,10 @@ class EngineUse:
             self.engine - before.engine,
             self.network - before.network,
             self.tokens - before.tokens,
+            self.adapted - before.adapted,
+            self.unadapted - before.unadapted,
             self.refused,
+            self.adapters_refused,
         )
 
 

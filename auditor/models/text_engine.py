@@ -196,6 +196,7 @@ class TextServer:
         most: int,
         stops: Sequence[int],
         *,
+        adapter: str | None = None,
         temperature: float = 0.0,
         top_p: float = 1.0,
         seeds: Sequence[int] = (),
@@ -206,6 +207,7 @@ class TextServer:
             prompts: Token ids of each.
             most: Tokens of an answer at most.
             stops: Tokens that end an answer; the last one of it then.
+            adapter: Folder of a LoRA adapter with which the model answers.
             temperature: 0 for greedy answers.
             top_p: Share of the probability that tokens are drawn from.
             seeds: Seed of each prompt; none for greedy answers.
@@ -220,6 +222,7 @@ class TextServer:
             self._say(
                 {
                     "id": number,
+                    "adapter": adapter,
                     "prompts": part,
                     "most": most,
                     "stops": list(stops),

@@ -39,10 +39,8 @@ class Order(TypedDict):
 
     model: str
     """Folder of the weights."""
-    adapter: str | None
-    """Folder of a LoRA adapter."""
     rank: int
-    """Rank of the adapter; 0 without one."""
+    """Largest rank of the LoRA adapters that questions will name; 0 if they will name none."""
     dtype: str
     """float32, float16 or bfloat16."""
     memory: float
@@ -53,6 +51,8 @@ class Question(TypedDict):
     """Prompts that are to be gone on from."""
 
     id: int
+    adapter: str | None
+    """Folder of a LoRA adapter with which the model answers."""
     prompts: list[list[int]]
     """Token ids."""
     most: int
@@ -78,13 +78,10 @@ class Engine:
         from vllm import LLM
 
         lora: dict[str, Any] = {}
-        self._adapter = None
-        if order["adapter"] is not None:
-            from vllm.lora.request import LoRARequest
-
+        self._adapters: dict[str, int] = {}
+        if order["rank"]:
             rank = next((known for known in _RANKS if known >= order["rank"]), order["rank"])
             lora = {"enable_lora": True, "max_lora_rank": rank, "max_loras": 1}
-            self._adapter = LoRARequest("adapter", 1, order["adapter"])
         self._model = LLM(
             model=order["model"],
             skip_tokenizer_init=True,
@@ -126,7 +123,7 @@ class Engine:
             [{"prompt_token_ids": ids} for ids in question["prompts"]],
             settings,
             use_tqdm=False,
-            lora_request=self._adapter,
+            lora_request=self._request(question["adapter"]),
         )
         answers = [one.outputs[0] for one in found]
         for answer in answers:
@@ -137,6 +134,15 @@ class Engine:
             ):
                 raise ValueError("the model's logits are not finite while it generates")
         return [list(answer.token_ids) for answer in answers]
+
+    def _request(self, adapter: str | None) -> Any:
+        """Return vLLM's request of an adapter; each folder is a number."""
+        if adapter is None:
+            return None
+        from vllm.lora.request import LoRARequest
+
+        number = self._adapters.setdefault(adapter, len(self._adapters) + 1)
+        return LoRARequest(f"adapter-{number}", number, adapter)
 
 
 def versions() -> dict[str, str]:

@@ -1,22 +1,25 @@
 """Causal language models whose texts another engine may write.
 
 The engine holds the weights of the files. So it is asked only while the network in memory is what
-was loaded from these files, in every tensor, module, hook and setting, and some of what it writes
-is read by that network each time. Everything else, and everything that is scored, stays with the
-network.
+was loaded from these files, in every tensor, module, hook and setting, but for a LoRA adapter that
+the engine is given, too; and some of what it writes is read by that network each time. Everything
+else, and everything that is scored, stays with the network.
 """
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import torch
 from transformers import PreTrainedModel
 
 from auditor.core.messages import Message, message
-from auditor.models.causal_lm.canary import Agreement, agreement
+from auditor.models.causal_lm.canary import agreement
+from auditor.models.causal_lm.lora_checkpoint import lora_checkpoint
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.devices import gpus_of
 from auditor.models.kind import Tick
@@ -37,6 +40,25 @@ _SHARE = 32
 """Of how many texts of a later question it reads one, beyond these."""
 
 
+class _Asked(NamedTuple):
+    """Weights for which an engine is asked: those of the files, with an adapter or without."""
+
+    adapter: Path | None
+    """Folder of the adapter."""
+    rank: int
+    """Its rank; 0 without one."""
+    trained: bool
+    """Whether an attack has trained the adapter."""
+
+
+class _UntrustedError(Exception):
+    """An engine that was not trusted yet is not to be asked."""
+
+    def __init__(self, reason: Message) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class ServedCausalLM(CausalLM):
     """A causal language model that was handed to an engine where it was opened.
 
@@ -48,8 +70,12 @@ class ServedCausalLM(CausalLM):
         self.use = EngineUse()
         self._engine: AskedEngine | None = None
         self._server: TextServer | None = None
+        self._rank = 0
+        """Rank of adapters with which the engine was started."""
+        self._passed: set[Path | None] = set()
+        """Adapters with which it has passed its first canary."""
+        self._scratch: TemporaryDirectory[str] | None = None
         self._as_loaded: NetworkState | None = None
-        self._passed = False
 
     @classmethod
     def open_served(
@@ -80,40 +106,62 @@ class ServedCausalLM(CausalLM):
         """Release the weights, the engine's too."""
         self._end()
         self._as_loaded = None
+        if self._scratch is not None:
+            self._scratch.cleanup()
+            self._scratch = None
         super().close()
 
     def _written(
         self, starts: Sequence[list[int]], max_new_tokens: int, sampling: Sampling | None
     ) -> list[list[int]]:
         """Have the engine go on from token ids where it may, and else the network."""
-        if not self._is_for_engine(starts):
-            self.use.network += len(starts)
-            return super()._written(starts, max_new_tokens, sampling)
-        self._check_context(max(map(len, starts)) + max_new_tokens)
-        try:
-            found = self._by_engine(starts, max_new_tokens, sampling)
-        except EngineError as error:
-            if self._passed:
-                raise
-            self._refuse(message("text_engine_failed", quoted=("error",), error=str(error)))
-            return self._written(starts, max_new_tokens, sampling)
-        if found is None:
-            return self._written(starts, max_new_tokens, sampling)
-        self.use.engine += len(starts)
-        return found
+        asked = self._asked_for(starts)
+        if asked is not None:
+            self._check_context(max(map(len, starts)) + max_new_tokens)
+            try:
+                found = self._by_engine(asked, starts, max_new_tokens, sampling)
+            except _UntrustedError as error:
+                if not asked.trained and self.use.engine > self.use.adapted:
+                    raise EngineError(
+                        "the engine was started anew, and does not answer for the model that it "
+                        "answered for before"
+                    ) from error
+                self.use.unadapted += len(starts) if asked.trained else 0
+                self._refuse(error.reason, asked)
+            else:
+                self.use.engine += len(starts)
+                self.use.adapted += len(starts) if asked.trained else 0
+                return found
+        self.use.network += len(starts)
+        return super()._written(starts, max_new_tokens, sampling)
 
-    def _is_for_engine(self, starts: Sequence[list[int]]) -> bool:
-        """Whether the engine holds what the network is now, and can be asked this."""
+    def _asked_for(self, starts: Sequence[list[int]]) -> _Asked | None:
+        """Return what the engine is to answer for; None where the network writes.
+
+        It is what the network in memory is now, and nothing that anybody says of it.
+        """
         if self._engine is None or self.use.refused is not None or not starts:
-            return False
+            return None
         network = self.network
         if (reason := self._unsuited(network)) is not None:
-            self._refuse(reason)
-            return False
+            self._refuse(reason, None)
+            return None
         rows = len(network.get_input_embeddings().weight)
         if any(token >= rows for ids in starts for token in ids) or not all(starts):
-            return False  # the network says what is wrong with it
-        return self._as_loaded is not None and self._as_loaded.difference(network) is None
+            return None  # the network says what is wrong with it
+        state, own = self._as_loaded, self.location.adapter
+        if state is None:
+            return None
+        if state.difference(network) is None:
+            return _Asked(own, 0 if own is None else _rank(own), trained=False)
+        checkpoint = None if own is not None else lora_checkpoint(network, state)
+        if checkpoint is None:
+            return None
+        if self.use.adapters_refused is not None:
+            self.use.unadapted += len(starts)
+            return None
+        self._scratch = self._scratch or TemporaryDirectory(prefix="auditor-adapters-")
+        return _Asked(checkpoint.saved(Path(self._scratch.name)), checkpoint.rank, trained=True)
 
     def _unsuited(self, network: PreTrainedModel) -> Message | None:
         """Return why no engine can hold this model, or None."""
@@ -127,29 +175,23 @@ class ServedCausalLM(CausalLM):
         return None if reason is None else message("text_engine_unsuited", reason=reason)
 
     def _by_engine(
-        self, starts: Sequence[list[int]], most: int, sampling: Sampling | None
-    ) -> list[list[int]] | None:
-        """Return the engine's texts; None where it has just been refused.
+        self, asked: _Asked, starts: Sequence[list[int]], most: int, sampling: Sampling | None
+    ) -> list[list[int]]:
+        """Return the engine's texts.
 
         Raises:
-            EngineError: There are none, or they are not this model's.
+            _UntrustedError: It was not trusted with these weights yet, and is not to be.
+            EngineError: It was trusted, and there are no texts, or they are not this model's.
         """
-        if self._server is None:
-            self._server = self._started()
-        server, stops = self._server, sorted(self._stops)
-        if not self._passed:
-            said = self._canary(server, [starts[row] for row in _spread(len(starts), _FIRST)])
-            if not said.holds:
-                self._refuse(_differs(said))
-                return None
-            self._passed = True
-        rows = _spread(len(starts), max(_LATER, len(starts) // _SHARE))
+        server = self._trusted(asked, starts)
+        write = partial(server.write, adapter=None if asked.adapter is None else str(asked.adapter))
+        stops, rows = sorted(self._stops), _spread(len(starts), max(_LATER, len(starts) // _SHARE))
         read = [starts[row] for row in rows]
         if sampling is None:
-            found = server.write(starts, most, stops)
-            said = agreement(self, read, [found[row] for row in rows])
+            found = write(starts, most, stops)
+            witnesses = [found[row] for row in rows]
         else:
-            found = server.write(
+            found = write(
                 starts,
                 most,
                 stops,
@@ -157,7 +199,8 @@ class ServedCausalLM(CausalLM):
                 top_p=sampling.top_p,
                 seeds=[_seed(sampling.seed, row) for row in range(len(starts))],
             )
-            said = agreement(self, read, server.write(read, most, stops))
+            witnesses = write(read, most, stops)
+        said = agreement(self, read, witnesses)
         if not said.agrees:
             raise EngineError(
                 f"a text of the engine falls short of the model's own by {said.shortfall:.2g} of "
@@ -169,60 +212,82 @@ class ServedCausalLM(CausalLM):
         self._tick(len(starts))
         return found
 
-    def _canary(self, server: TextServer, starts: Sequence[list[int]]) -> Agreement:
-        """Have the network read what the engine writes before it is trusted with anything.
+    def _trusted(self, asked: _Asked, starts: Sequence[list[int]]) -> TextServer:
+        """Return the engine, once the network has read what it writes with these weights.
 
-        Nothing ends these texts, so that short answers leave enough to be read.
-        """
-        room = self.context_length
-        longest = max(map(len, starts))
-        most = _CANARY if room is None else min(_CANARY, room - longest)
-        return agreement(self, starts, server.write(starts, most, ()))
-
-    def _started(self) -> TextServer:
-        """Start the engine with the files that the network was loaded from.
+        Nothing ends the texts of this first canary, so that short answers leave enough to be read.
 
         Raises:
-            EngineError: It does not open them.
+            _UntrustedError: It does not answer, or for another model.
+        """
+        if self._server is not None and asked.adapter in self._passed:
+            return self._server
+        first = [starts[row] for row in _spread(len(starts), _FIRST)]
+        room = self.context_length
+        most = _CANARY if room is None else min(_CANARY, room - max(map(len, first)))
+        adapter = None if asked.adapter is None else str(asked.adapter)
+        try:
+            server = self._started(asked.rank)
+            texts = server.write(first, most, (), adapter=adapter)
+        except EngineError as error:
+            raise _UntrustedError(
+                message("text_engine_failed", quoted=("error",), error=str(error))
+            ) from error
+        said = agreement(self, first, texts)
+        if not said.holds:
+            raise _UntrustedError(
+                message(
+                    "text_engine_differs",
+                    tokens=said.tokens,
+                    decisive=said.decisive,
+                    shortfall=f"{said.shortfall:.2g}",  # it may be no number
+                    allowed=said.allowed,
+                )
+            )
+        self._passed.add(asked.adapter)
+        return server
+
+    def _started(self, rank: int) -> TextServer:
+        """Return the engine, started anew where it was for smaller adapters.
+
+        Raises:
+            EngineError: It does not open the files that the network was loaded from.
             AuditorError: This machine has no such engine, or one of other versions.
         """
+        if self._server is not None and rank <= self._rank:
+            return self._server
+        self._end()
         if self._engine is None:
             raise EngineError("this model was handed to no engine")
-        network, adapter = self.network, self.location.adapter
         order = {
             "model": str(self.location.model.absolute()),
-            "adapter": None if adapter is None else str(adapter.absolute()),
-            "rank": 0 if adapter is None else _rank(adapter),
-            "dtype": str(network.dtype).removeprefix("torch."),
+            "rank": rank,
+            "dtype": str(self.network.dtype).removeprefix("torch."),
         }
-        return TextServer(self._engine, order, torch.get_num_threads())
+        self._server = TextServer(self._engine, order, torch.get_num_threads())
+        self._rank = rank
+        return self._server
 
-    def _refuse(self, reason: Message) -> None:
-        self.use.refused = reason
+    def _refuse(self, reason: Message, asked: _Asked | None) -> None:
+        """Ask the engine no more, or no more with adapters of attacks."""
+        if asked is not None and asked.trained:
+            self.use.adapters_refused = reason
+        else:
+            self.use.refused = reason
         self._end()
 
     def _end(self) -> None:
         """End the engine's process; a new one must show again that it agrees."""
         if self._server is not None:
             self._server.close()
-        self._server, self._passed = None, False
+        self._server, self._rank = None, 0
+        self._passed.clear()
 
 
 def _spread(count: int, most: int) -> list[int]:
     """Return at most so many of a number of rows, evenly spread."""
     chosen = min(count, most)
     return [row * count // chosen for row in range(chosen)]
-
-
-def _differs(said: Agreement) -> Message:
-    """Message on an engine that failed its canary."""
-    return message(
-        "text_engine_differs",
-        tokens=said.tokens,
-        decisive=said.decisive,
-        shortfall=f"{said.shortfall:.2g}",  # it may be no number
-        allowed=said.allowed,
-    )
 
 
 def _seed(seed: int, row: int) -> int:

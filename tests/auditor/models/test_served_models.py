@@ -237,8 +237,35 @@ def grafted(model):
     yield model.copy_with(network=network)
 
 
+@contextmanager
+def adapted_and_hooked(model):
+    with adapted(model), hooked_before(model):
+        yield model
+
+
+@contextmanager
+def adapted_and_lent(model):
+    with adapted(model):
+        weight = model.network.model.layers[1].mlp.down_proj.base_layer.weight
+        before = weight.detach().clone()
+        with torch.no_grad():
+            weight.mul_(-3)
+        try:
+            yield model
+        finally:
+            with torch.no_grad():
+                weight.copy_(before)
+
+
+@contextmanager
+def adapted_twice(model):
+    with adapted(model), adapted(model):
+        yield model
+
+
 CHANGED = (
-    *(lent, by_data, replaced_tensor, buffer, relearned, fine_tuned, adapted, hooked),
+    *(lent, by_data, replaced_tensor, buffer, fine_tuned, hooked),
+    *(adapted_and_hooked, adapted_and_lent, adapted_twice),
     *(hooked_before, hooked_everywhere, run_otherwise, run_otherwise_in_class, other_module),
     *(scaled_attention, soft, grafted),
 )
@@ -257,6 +284,35 @@ def test_what_changes_a_model_is_seen_by_its_texts(changed, directories, served)
     assert model.use.engine == len(PROMPTS), "the engine was not asked meanwhile"
     assert model.generate(PROMPTS, NEW) == before
     assert model.use.engine == 2 * len(PROMPTS), "and is asked again of what is as it was"
+
+
+@pytest.mark.parametrize("trained", [relearned, adapted], ids=lambda each: each.__name__)
+def test_a_checkpoint_of_lora_is_written_by_the_engine_with_it(trained, directories, served):
+    model, plain = served(directories["llama"]), open_directory(directories["llama"])
+    before = plain.generate(PROMPTS, NEW)
+    with trained(plain) as held:
+        expected = held.generate(PROMPTS, NEW)
+    assert expected != before
+    model.generate(PROMPTS, NEW)
+    with trained(model) as held:
+        assert held.generate(PROMPTS, NEW) == expected
+        assert (model.use.adapted, model.use.unadapted, model.use.network) == (len(PROMPTS), 0, 0)
+    assert model.generate(PROMPTS, NEW) == before
+    assert model.use.engine == 3 * len(PROMPTS)
+
+
+def test_an_engine_that_passes_over_adapters_is_refused_for_them_alone(directories, served):
+    """vLLM leaves out what it finds no layer for, and says so in a log at most."""
+    model, plain = served(directories["llama"], plain=True), open_directory(directories["llama"])
+    with adapted(plain):
+        expected = plain.generate(PROMPTS, NEW)
+    with adapted(model):
+        assert model.generate(PROMPTS, NEW) == expected
+    assert (model.use.adapted, model.use.refused) == (0, None)
+    assert model.use.unadapted > 0
+    assert model.use.adapters_refused.code == "text_engine_differs"
+    assert model.generate(PROMPTS, NEW) == plain.generate(PROMPTS, NEW)
+    assert model.use.engine == len(PROMPTS)
 
 
 def test_modes_are_a_part_of_what_a_network_is(directories, served):
