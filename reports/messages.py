@@ -343,9 +343,9 @@ def _text_engine_wrote(
     refused: list[JsonValue],
 ) -> Phrase:
     said = fill(
-        "{engine} wrote {texts:text|texts} of models whose weights are those of their files; the "
-        "models read {read:token|tokens} of them, and found them their own. transformers wrote "
-        "{network:text|texts}.",
+        "{engine} wrote {texts:text|texts} of models whose weights are those of their files, but "
+        "for adapters that it was given; the models read {read:token|tokens} of them, and found "
+        "them their own. transformers wrote {network:text|texts}.",
         engine=engine,
         texts=texts,
         read=read,
