@@ -20,9 +20,10 @@ _OF_NO_CONSEQUENCE = frozenset(
         *("_backward_hooks", "_backward_pre_hooks", "_is_full_backward_hook"),
         *("_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks"),
         *("_load_state_dict_post_hooks", "_non_persistent_buffers_set"),
+        *("peft_config", "_hf_peft_config_loaded"),  # what PEFT leaves, of which it reads alone
     }
 )
-"""Attributes of every module that decide nothing of a forward pass."""
+"""Attributes of modules that decide nothing of a forward pass."""
 _PARTS = ("_parameters", "_buffers", "_modules")
 """Attributes of every module whose entries are compared one by one."""
 _PLAIN = (bool, int, float, str, bytes, torch.dtype, torch.device)

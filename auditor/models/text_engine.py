@@ -43,7 +43,7 @@ _AT_ONCE = 256
 """Prompts in one question."""
 _SHOWN = 300
 """Most characters of what an engine said that are quoted."""
-_NOT_PASSED_ON = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_PRELOAD")
+_NOT_PASSED_ON = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 """Variables that are of this process's environment alone."""
 
 _VERSIONS = TypeAdapter(dict[str, str])
@@ -245,9 +245,9 @@ class TextServer:
 
     def close(self) -> None:
         """End the process, and whatever it started."""
-        with suppress(OSError):
+        if self._process.poll() is None:  # else its number may be another's by now
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+            self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._log):
             with suppress(OSError):  # of what could not be written any more
                 if stream is not None:

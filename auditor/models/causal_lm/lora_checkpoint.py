@@ -5,6 +5,7 @@ linear layers and embeddings. Anything else is no checkpoint here.
 """
 
 import json
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,10 +39,15 @@ class LoRACheckpoint:
         return digest({"rank": self.rank, "scale": self.scale, "tensors": held})[:16]
 
     def saved(self, root: Path) -> Path:
-        """Write it into a folder of its name, as PEFT would, unless it is there."""
+        """Write it into a folder of its name, as PEFT would, unless it is there.
+
+        Whatever else is in the root is removed: an attack asks one checkpoint after the other.
+        """
         folder = root / self.name
         if folder.exists():
             return folder
+        for former in root.iterdir():
+            shutil.rmtree(former)
         written = root / f"{self.name}.partial"
         written.mkdir(exist_ok=True)
         modules = sorted({name.split(".lora_")[0].split(".", 2)[2] for name in self.tensors})
