@@ -56,7 +56,7 @@ def reproduction(outcome: AuditOutcome, command: str) -> ReproductionPart:
 
 
 def _versions(outcome: AuditOutcome) -> dict[str, str]:
-    """Return the versions of the packages, and those in the environment of another engine."""
+    """Return the versions of the packages, another engine's among them."""
     engine = outcome.prepared.engine
     others = {} if engine is None else engine.versions
     return {name: installed_version(name) for name in _REPORTED_PACKAGES} | {

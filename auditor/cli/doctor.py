@@ -100,7 +100,7 @@ def _extras() -> list[dict[str, Any]]:
 
 
 def _engines() -> list[dict[str, Any]]:
-    """Try the environment of the engine that writes texts, where one is named."""
+    """Try the environment of the engine that writes texts."""
     from auditor.models.text_engine import INTERPRETER_VARIABLE, TextEngine, engine_versions
 
     if not os.environ.get(INTERPRETER_VARIABLE):

@@ -1,4 +1,4 @@
-"""What an engine that writes texts did in an audit, as its jobs noted it."""
+"""Report of what an engine that writes texts did in an audit."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from auditor.store.base import EvidenceStore
 def engine_message(
     asked: AskedEngine | None, store: EvidenceStore, keys: Iterable[str]
 ) -> Message | None:
-    """Return what an engine wrote, and why it was refused where it was.
+    """Return what an engine wrote, and why it was refused.
 
     Args:
         asked: The plan's engine.

@@ -97,7 +97,7 @@ def execute(
 
 
 def _engine_noted(job: Job, used: EngineUse) -> dict[str, Any]:
-    """Return what is noted of the engine that a job was to ask; nothing where there is none."""
+    """Return what is noted of a job's engine; empty without one."""
     if job.engine is None:
         return {}
     reasons = [plain(reason) for reason in (used.refused, used.adapters_refused) if reason]

@@ -1,4 +1,4 @@
-"""State of a network: all that decides what it answers, to be compared later.
+"""State of a network: all that decides what it answers.
 
 Tensors are compared by digest. Modules are compared by class, by the function that runs them, by
 their hooks, and by every attribute: numbers and texts by value, anything else by identity.
@@ -33,7 +33,7 @@ _EVERYWHERE = ("_global_forward_pre_hooks", "_global_forward_hooks")
 
 
 class _Same:
-    """An object that equals itself alone; it is kept, so that no other one takes its place."""
+    """An object that equals itself alone, and is kept alive."""
 
     def __init__(self, held: object) -> None:
         self._held = held
@@ -64,7 +64,7 @@ class NetworkState:
     def difference(
         self, network: nn.Module, through: Mapping[str, nn.Module] | None = None
     ) -> str | None:
-        """Return where a network is not as it was; None if it is.
+        """Return where a network is not as it was, or None.
 
         Args:
             network: The network.
@@ -94,7 +94,7 @@ def _entries(
 def _modules(
     network: nn.Module, through: Mapping[str, nn.Module]
 ) -> Iterator[tuple[str, nn.Module]]:
-    """Yield modules by name; those that others stand for are left out, with what they hold."""
+    """Yield modules by name, those that stand for others in their place."""
     for name, module in network.named_modules(remove_duplicate=False):
         if not any(name == other or name.startswith(f"{other}.") for other in through):
             yield name, module

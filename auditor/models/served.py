@@ -1,4 +1,4 @@
-"""Models whose texts an engine may write, and what it wrote of them.
+"""Models whose texts an engine may write.
 
 A model is handed to an engine where it is opened from files, and nowhere else. What is made of it
 (copies with other weights, tokenizers or options) has none.

@@ -1,4 +1,4 @@
-"""Engines that write texts in a process of their own, and the questions put to them.
+"""Engines that write texts in a process of their own.
 
 An engine is trusted with nothing but token ids. What it answers is put to the network in memory
 by whoever asks (`auditor.models.served`).
@@ -51,7 +51,7 @@ _WRITTEN = TypeAdapter(list[list[int]])
 
 
 class TextEngine(BaseModel):
-    """Section of a plan on the engine that writes texts in place of transformers."""
+    """Section of a plan on the engine that writes texts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -150,7 +150,7 @@ def _environment(**further: str) -> dict[str, str]:
 
 
 class TextServer:
-    """A model that an engine has opened in a process of its own.
+    """A model that an engine has opened in its own process.
 
     Args:
         asked: The engine.

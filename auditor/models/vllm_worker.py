@@ -1,4 +1,4 @@
-"""vLLM in a process of its own: `python vllm_worker.py`, asked in lines of JSON.
+"""vLLM in a process of its own, asked in lines of JSON.
 
 vLLM pins another torch than the audit's, so that it lives in an environment of its own. The audit
 starts this file by its path with that environment's interpreter. It imports nothing of the project.
@@ -161,7 +161,7 @@ def versions() -> dict[str, str]:
 
 
 def serve(said: TextIO) -> None:
-    """Open the ordered model, and answer questions for as long as some come.
+    """Open the ordered model, and answer questions about it.
 
     Args:
         said: Where the answers go.
@@ -189,7 +189,7 @@ def serve(said: TextIO) -> None:
 
 
 def _listen(questions: "queue.SimpleQueue[Question]") -> None:
-    """Take questions in; the standard input closes when the audit ends, however it ends."""
+    """Take questions in until the standard input closes, as the audit ends."""
     for line in sys.stdin:
         questions.put(json.loads(line))
     os._exit(0)

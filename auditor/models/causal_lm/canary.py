@@ -1,4 +1,4 @@
-"""Canary of another engine: what it wrote, read by the network in memory.
+"""Canary of another engine: its texts, read by the network.
 
 An engine computes the same sums in another order, so that two tokens whose logits nearly tie may
 change places. Whether a text is the network's own is therefore asked token by token, each given
@@ -37,12 +37,12 @@ class Agreement(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether every token is the network's own, and enough of them could have been others."""
+        """Whether the texts agree, and enough tokens could have been others."""
         return self.agrees and self.decisive >= DECISIVE
 
     @property
     def agrees(self) -> bool:
-        """Whether every token is the network's own, as far as rounding lets tell."""
+        """Whether every token is the network's own, but for rounding."""
         return self.shortfall <= self.allowed  # not so where it is NaN
 
 
@@ -80,7 +80,7 @@ def agreement(
 
 
 def _read(answers: AnswerLogits, allowed: float) -> list[tuple[float, int]]:
-    """Return the largest shortfall of each text, and how many of its tokens are decisive."""
+    """Return each text's largest shortfall and number of decisive tokens."""
     logits = answers.logits.float()
     best, second = logits.topk(2, dim=-1).values.unbind(-1)
     spread = logits.std(-1)

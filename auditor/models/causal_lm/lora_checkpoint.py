@@ -1,4 +1,4 @@
-"""LoRA that PEFT has put around layers of a network, as a checkpoint that an engine can open.
+"""LoRA around layers of a network, as a checkpoint for an engine.
 
 LoRA is arXiv 2106.09685. Only its plain form is taken: one adapter of one rank and scale, beside
 linear layers and embeddings. Anything else is no checkpoint here.
@@ -39,7 +39,7 @@ class LoRACheckpoint:
         return digest({"rank": self.rank, "scale": self.scale, "tensors": held})[:16]
 
     def saved(self, root: Path) -> Path:
-        """Write it into a folder of its name, as PEFT would, unless it is there.
+        """Write it into a folder of its name, as PEFT would.
 
         Whatever else is in the root is removed: an attack asks one checkpoint after the other.
         """
@@ -67,11 +67,14 @@ class LoRACheckpoint:
 
 
 def lora_checkpoint(network: nn.Module, state: NetworkState) -> LoRACheckpoint | None:
-    """Return the adapter in a network that is otherwise as it was; None where there is no such.
+    """Return the adapter in a network that is otherwise as it was.
 
     Args:
         network: The network, as it is now.
         state: What it was when it was loaded.
+
+    Returns:
+        None where there is none, or something else was changed.
     """
     if "peft" not in sys.modules:  # whoever puts an adapter on has imported it
         return None
@@ -101,7 +104,7 @@ def _active(layer: Any) -> str:
 
 
 def _is_plain(layer: Any) -> bool:
-    """Whether a layer adds the product of two matrices to what it is around, and does no more."""
+    """Whether a layer adds the product of two matrices, and no more."""
     from peft.tuners.lora import Embedding, Linear
 
     if type(layer) not in (Linear, Embedding) or len(layer.active_adapters) != 1:
@@ -117,7 +120,7 @@ def _is_plain(layer: Any) -> bool:
 
 
 def _matrices(layer: Any) -> dict[str, torch.Tensor]:
-    """Return the two matrices of a layer, by their names in PEFT's files."""
+    """Return a layer's two matrices, by their names in PEFT's files."""
     name = _active(layer)
     if name in layer.lora_embedding_A:
         return {

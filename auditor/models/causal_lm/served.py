@@ -41,7 +41,7 @@ _SHARE = 32
 
 
 class _Asked(NamedTuple):
-    """Weights for which an engine is asked: those of the files, with an adapter or without."""
+    """Weights of the files, with an adapter or without."""
 
     adapter: Path | None
     """Folder of the adapter."""
@@ -60,7 +60,7 @@ class _UntrustedError(Exception):
 
 
 class ServedCausalLM(CausalLM):
-    """A causal language model that was handed to an engine where it was opened.
+    """A causal language model that was opened with an engine.
 
     Copies of it, with another network, tokenizer or format, have no engine.
     """
@@ -87,7 +87,7 @@ class ServedCausalLM(CausalLM):
         tick: Tick,
         engine: AskedEngine,
     ) -> "ServedCausalLM":
-        """Open a located model, and hand it to an engine, which is started once it is asked."""
+        """Open a located model with an engine, started when first asked."""
         own = cls.spec_type.model_validate(spec.model_dump())
         model = cls(own, location, prompt_format, token_budget, tick)
         model._engine = engine
@@ -95,7 +95,7 @@ class ServedCausalLM(CausalLM):
 
     @property
     def network(self) -> PreTrainedModel:
-        """The loaded network, in evaluation mode; it is remembered as it was loaded."""
+        """The loaded network, in evaluation mode, remembered as it was loaded."""
         known = self._network is not None
         network = super().network
         if not known and self._engine is not None and not _is_away(network):
@@ -114,7 +114,7 @@ class ServedCausalLM(CausalLM):
     def _written(
         self, starts: Sequence[list[int]], max_new_tokens: int, sampling: Sampling | None
     ) -> list[list[int]]:
-        """Have the engine go on from token ids where it may, and else the network."""
+        """Have the engine go on from token ids, or the network."""
         asked = self._asked_for(starts)
         if asked is not None:
             self._check_context(max(map(len, starts)) + max_new_tokens)
@@ -136,7 +136,7 @@ class ServedCausalLM(CausalLM):
         return super()._written(starts, max_new_tokens, sampling)
 
     def _asked_for(self, starts: Sequence[list[int]]) -> _Asked | None:
-        """Return what the engine is to answer for; None where the network writes.
+        """Return what the engine is to answer for, if anything.
 
         It is what the network in memory is now, and nothing that anybody says of it.
         """
@@ -213,7 +213,7 @@ class ServedCausalLM(CausalLM):
         return found
 
     def _trusted(self, asked: _Asked, starts: Sequence[list[int]]) -> TextServer:
-        """Return the engine, once the network has read what it writes with these weights.
+        """Return the engine, once it has passed its first canary.
 
         Nothing ends the texts of this first canary, so that short answers leave enough to be read.
 
@@ -277,7 +277,7 @@ class ServedCausalLM(CausalLM):
         self._end()
 
     def _end(self) -> None:
-        """End the engine's process; a new one must show again that it agrees."""
+        """End the engine's process; a new one is trusted with nothing."""
         if self._server is not None:
             self._server.close()
         self._server, self._rank = None, 0
@@ -291,7 +291,7 @@ def _spread(count: int, most: int) -> list[int]:
 
 
 def _seed(seed: int, row: int) -> int:
-    """Seed of one text, so that two texts of one prompt are drawn by different numbers."""
+    """Seed of one text, so that no two are drawn by equal numbers."""
     return int.from_bytes(sha256(f"{seed}:{row}".encode()).digest()[:8], "big") >> 1
 
 

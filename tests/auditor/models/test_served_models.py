@@ -3,6 +3,7 @@
 import json
 import re
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -40,6 +41,17 @@ def served(monkeypatch):
 
 
 @pytest.fixture(scope="module")
+def kept(directories):
+    """A Llama with an engine; a test leaves it as it found it."""
+    with pytest.MonkeyPatch.context() as patched:
+        use_worker(patched)
+        model = open_served(directories["llama"])
+        model.generate(PROMPTS, NEW)
+        yield model
+        model.close()
+
+
+@pytest.fixture(scope="module")
 def other(tmp_path_factory, tokenizer):
     """Folder of a Llama of the same form with other weights."""
     folder = tmp_path_factory.mktemp("other") / "model"
@@ -56,14 +68,14 @@ def test_the_engine_writes_what_the_network_would(architecture, directories, sub
     assert model.meter.forward_tokens > 0
 
 
-def test_sampled_texts_follow_the_seed_and_not_each_other(directories, served):
-    model = served(directories["llama"])
+def test_sampled_texts_follow_the_seed_and_not_each_other(kept):
+    model, used = kept, replace(kept.use)
     asked = [PROMPTS[0]] * 6
     first = model.generate(asked, NEW, Sampling(seed=1))
     assert len(set(first)) > 3, "texts of one prompt are drawn by different numbers"
     assert model.generate(asked, NEW, Sampling(seed=1)) == first
     assert model.generate(asked, NEW, Sampling(seed=2)) != first
-    assert model.use.engine == 18
+    assert model.use.since(used).engine == 18
 
 
 def test_traces_of_thought_are_written_by_the_engine_too(thinker, served):
@@ -138,6 +150,7 @@ def fine_tuned(model):
 @contextmanager
 def adapted(model):
     """Adapters that PEFT puts on with weights that change nothing, and then changes."""
+    torch.manual_seed(4)
     wrapped = get_peft_model(model.network, LoraConfig(r=4, target_modules=["q_proj", "down_proj"]))
     with torch.no_grad():
         for name, parameter in wrapped.named_parameters():
@@ -272,33 +285,36 @@ CHANGED = (
 
 
 @pytest.mark.parametrize("changed", CHANGED, ids=lambda each: each.__name__)
-def test_what_changes_a_model_is_seen_by_its_texts(changed, directories, served):
-    model, plain = served(directories["llama"]), open_directory(directories["llama"])
+def test_what_changes_a_model_is_seen_by_its_texts(changed, directories, kept):
+    model, plain = kept, open_directory(directories["llama"])
     before = plain.generate(PROMPTS, NEW)
     assert model.generate(PROMPTS, NEW) == before
+    engine = model.use.engine
     with changed(plain) as held:
         expected = held.generate(PROMPTS, NEW)
     assert expected != before, "else it would not matter who is asked"
     with changed(model) as held:
         assert held.generate(PROMPTS, NEW) == expected
-    assert model.use.engine == len(PROMPTS), "the engine was not asked meanwhile"
+    assert model.use.engine == engine, "the engine was not asked meanwhile"
     assert model.generate(PROMPTS, NEW) == before
-    assert model.use.engine == 2 * len(PROMPTS), "and is asked again of what is as it was"
+    assert model.use.engine == engine + len(PROMPTS), "and is asked again of what is as it was"
 
 
 @pytest.mark.parametrize("trained", [relearned, adapted], ids=lambda each: each.__name__)
-def test_a_checkpoint_of_lora_is_written_by_the_engine_with_it(trained, directories, served):
-    model, plain = served(directories["llama"]), open_directory(directories["llama"])
+def test_a_checkpoint_of_lora_is_written_by_the_engine_with_it(trained, directories, kept):
+    model, plain, asked = kept, open_directory(directories["llama"]), len(PROMPTS)
     before = plain.generate(PROMPTS, NEW)
     with trained(plain) as held:
         expected = held.generate(PROMPTS, NEW)
     assert expected != before
-    model.generate(PROMPTS, NEW)
+    used = replace(model.use)
     with trained(model) as held:
         assert held.generate(PROMPTS, NEW) == expected
-        assert (model.use.adapted, model.use.unadapted, model.use.network) == (len(PROMPTS), 0, 0)
+        found = model.use.since(used)
+        assert (found.adapted, found.unadapted, found.network) == (asked, 0, 0)
     assert model.generate(PROMPTS, NEW) == before
-    assert model.use.engine == 3 * len(PROMPTS)
+    assert model.use.since(used).engine == 2 * asked
+    assert model.use.adapters_refused is None
 
 
 def test_an_engine_that_passes_over_adapters_is_refused_for_them_alone(directories, served):
@@ -315,23 +331,24 @@ def test_an_engine_that_passes_over_adapters_is_refused_for_them_alone(directori
     assert model.use.engine == len(PROMPTS)
 
 
-def test_modes_are_a_part_of_what_a_network_is(directories, served):
-    model = served(directories["llama"])
-    with training(model):
-        model.generate(PROMPTS, NEW)
-    assert (model.use.engine, model.use.network) == (0, len(PROMPTS))
+def test_modes_are_a_part_of_what_a_network_is(kept):
+    used = replace(kept.use)
+    with training(kept):
+        kept.generate(PROMPTS, NEW)
+    found = kept.use.since(used)
+    assert (found.engine, found.network) == (0, len(PROMPTS))
 
 
-def test_copies_and_models_opened_alike_have_no_engine(directories, served, tmp_path):
-    model = served(directories["llama"])
+def test_copies_and_models_opened_alike_have_no_engine(directories, tmp_path, monkeypatch):
+    use_worker(monkeypatch, fault="dies")
+    model = open_served(directories["llama"])
     with model.reloaded(tmp_path) as copy:
         copy.generate(PROMPTS, NEW)
-        assert copy.use.engine == 0
+        assert (copy.use.engine, copy.use.network) == (0, len(PROMPTS))
     alike = model.opened_alike(model.location)
     alike.generate(PROMPTS, NEW)
-    assert alike.use.engine == 0
-    model.generate(PROMPTS, NEW)
-    assert model.use.engine == len(PROMPTS)
+    assert (alike.use.engine, alike.use.network) == (0, len(PROMPTS))
+    assert model.use.refused is None
 
 
 def test_an_engine_with_other_weights_is_refused_and_the_network_writes(
@@ -390,7 +407,9 @@ def test_an_engine_that_fails_at_first_is_refused_in_words(
     assert re.search(FAULTS[fault], model.use.refused.params["error"])
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(f, marks=() if f == "dies" else pytest.mark.nightly) for f in FAULTS]
+)
 def test_an_engine_that_fails_later_fails_the_measurement(fault, directories, served, monkeypatch):
     monkeypatch.setattr(text_engine, "_SLOWEST", 1e6)
     model = served(directories["llama"], fault=fault, at=2)
@@ -408,6 +427,7 @@ def test_a_killed_process_fails_the_measurement(directories, served):
         model.generate(PROMPTS, NEW)
 
 
+@pytest.mark.nightly
 def test_the_process_ends_with_the_model_and_comes_back(directories, served):
     model = served(directories["llama"])
     model.generate(PROMPTS, NEW)
