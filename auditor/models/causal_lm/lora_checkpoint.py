@@ -109,14 +109,19 @@ def _is_plain(layer: Any) -> bool:
 
     if type(layer) not in (Linear, Embedding) or len(layer.active_adapters) != 1:
         return False
-    if layer.merged or layer.disable_adapters or layer.training:
-        return False
     name = _active(layer)
+    if layer.merged or layer.disable_adapters or not _is_identity(layer.lora_dropout[name]):
+        return False
     others = (layer.use_dora, layer.lora_bias, layer.lora_variant)
     return not any(held.get(name) for held in others) and not any(
         "forward" in vars(part) or any(getattr(part, hooks) for hooks in _HOOKS)
         for part in (layer, *(m for n, m in layer.named_modules() if n.startswith("lora_")))
     )
+
+
+def _is_identity(dropout: nn.Module) -> bool:
+    """Whether dropout passes on what it is given."""
+    return isinstance(dropout, nn.Identity) or not dropout.training
 
 
 def _matrices(layer: Any) -> dict[str, torch.Tensor]:

@@ -291,7 +291,7 @@ def _spread(count: int, most: int) -> list[int]:
 
 
 def _seed(seed: int, row: int) -> int:
-    """Seed of one text, so that no two are drawn by equal numbers."""
+    """Seed of one text; no two are drawn by equal numbers."""
     return int.from_bytes(sha256(f"{seed}:{row}".encode()).digest()[:8], "big") >> 1
 
 
