@@ -270,15 +270,9 @@ def adapted_and_lent(model):
                 weight.copy_(before)
 
 
-@contextmanager
-def adapted_twice(model):
-    with adapted(model), adapted(model):
-        yield model
-
-
 CHANGED = (
     *(lent, by_data, replaced_tensor, buffer, fine_tuned, hooked),
-    *(adapted_and_hooked, adapted_and_lent, adapted_twice),
+    *(adapted_and_hooked, adapted_and_lent),
     *(hooked_before, hooked_everywhere, run_otherwise, run_otherwise_in_class, other_module),
     *(scaled_attention, soft, grafted),
 )
