@@ -20,6 +20,7 @@ ASKED = AskedEngine(
 
 def use_worker(monkeypatch, **settings):
     """Have engines be the tests' own program, which goes wrong as the settings say."""
+    text_engine._versions.cache_clear()
     monkeypatch.setitem(text_engine.WORKERS, "vllm", Path(text_worker.__file__))
     monkeypatch.setenv("TEXT_WORKER", json.dumps({k: str(v) if isinstance(v, Path) else v
                                                   for k, v in settings.items()}))  # fmt: skip

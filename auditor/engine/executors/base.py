@@ -23,10 +23,12 @@ from auditor.engine.execution import execute
 from auditor.engine.failure import RETRIES, Failure, FailureKind, kind_of
 from auditor.engine.job import Job
 from auditor.engine.locations import Locations
+from auditor.models.kind import Tick
+from auditor.models.manifest import Location
 from auditor.models.model import AuditedModel
 from auditor.models.opening import open_model
 from auditor.models.served import SERVED
-from auditor.models.spec import ModelSpec
+from auditor.models.spec import ModelSpec, PromptFormat
 from auditor.models.text_engine import AskedEngine
 from auditor.store.base import EvidenceStore
 
@@ -312,8 +314,11 @@ def model_key(job: Job) -> ModelKey:
 def _served_by(engine: AskedEngine) -> Callable[..., AuditedModel]:
     """Return what opens a model and hands it to an engine."""
 
-    def opened(spec: ModelSpec, *given: Any) -> AuditedModel:
-        return SERVED.get(spec.kind).open_served(spec, *given, engine)
+    def opened(
+        spec: ModelSpec, location: Location, prompt_format: PromptFormat, budget: int, tick: Tick
+    ) -> AuditedModel:
+        served = SERVED.get(spec.kind)
+        return served.open_served(spec, location, prompt_format, budget, tick, engine)
 
     return opened
 

@@ -86,5 +86,5 @@ def _read(answers: AnswerLogits, allowed: float) -> list[tuple[float, int]]:
     spread = logits.std(-1)
     short = (best - logits.gather(-1, answers.targets[:, None])[:, 0]) / spread
     clear = (best - second) / spread > allowed
-    parts = zip(short.split(answers.lengths), clear.split(answers.lengths), strict=True)
+    parts = zip(*(torch.split(each, answers.lengths) for each in (short, clear)), strict=True)
     return [(float(one.max()), int(two.sum())) for one, two in parts]
