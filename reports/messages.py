@@ -340,7 +340,7 @@ def _text_engine_wrote(
     network: int,
     read: int,
     jobs: int,
-    refused: list[JsonValue],
+    refused: list[Phrase],
 ) -> Phrase:
     said = fill(
         "{engine} wrote {texts:text|texts} of models whose weights are those of their files, but "
@@ -353,7 +353,7 @@ def _text_engine_wrote(
     )
     if not refused:
         return said
-    reasons = join("; ", (phrase(Message.model_validate(reason)) for reason in refused))
+    reasons = join("; ", refused)
     return fill(
         "{said} In {jobs:job|jobs} {engine} was refused: {reasons}.",
         said=said,

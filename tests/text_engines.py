@@ -26,6 +26,17 @@ def use_worker(monkeypatch, **settings):
                                                   for k, v in settings.items()}))  # fmt: skip
 
 
+def worker_program(folder):
+    """Write an interpreter that runs the tests' own program, whatever it is asked to run.
+
+    Processes that are started afresh know nothing of `use_worker`.
+    """
+    program = folder / "python"
+    program.write_text(f'#!/bin/sh\nshift\nexec "{sys.executable}" "{text_worker.__file__}" "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
 def open_served(directory, asked=ASKED, **spec):
     """Open a model and hand it to an engine."""
     found = CausalLMSpec(path=str(directory), **spec)

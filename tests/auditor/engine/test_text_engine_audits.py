@@ -4,7 +4,7 @@ import json
 import sys
 
 import pytest
-from text_engines import use_worker
+from text_engines import use_worker, worker_program
 from text_worker import VERSIONS
 
 from auditor.certificate.build import build_certificate
@@ -93,12 +93,15 @@ def test_an_audit_with_an_engine_finds_the_same_under_keys_of_its_own(
 
 
 @pytest.mark.slow
-def test_processes_have_an_engine_each(planned, measured, monkeypatch):
+def test_processes_have_an_engine_each(planned, measured, monkeypatch, tmp_path):
     use_worker(monkeypatch)
     one, held = measured(planned(), folder="one")
-    other, theirs = measured(planned(), ProcessesExecutor(workers=1), folder="other")
+    plan = planned(generation={"engine": "vllm", "python": str(worker_program(tmp_path))})
+    other, theirs = measured(plan, ProcessesExecutor(workers=1), folder="other")
     assert keys(one) == keys(other)
+    assert keys(one)
     for key in keys(one):
+        assert theirs.notes(key)["text_engine"]["engine"] > 0
         assert held.rows(key).equals(theirs.rows(key))
         assert held.environment(key) == theirs.environment(key)
 
