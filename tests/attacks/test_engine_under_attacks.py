@@ -14,7 +14,7 @@ STRONG = (
     ("tampering/pruning", {"sparsity": 0.9}),
     ("quantization/rtn", {"bits": 2}),
     ("tampering/interpolation", {"step": 2.0}),
-    ("relearning/same-facts", {"max_steps": 4, "eval_steps": 2}),
+    ("relearning/benign", {"checkpoints": (20,)}),
     ("prompting/soft", {"num_steps": 8}),
 )
 """Attacks whose texts are others than those of the model as it is."""
@@ -22,7 +22,7 @@ OTHERS = (
     ("quantization/bnb", {"format": "nf4"}),
     ("quantization/half-types", {}),
     ("relearning/same-facts", {"method": "full", "max_steps": 4, "eval_steps": 4}),
-    ("relearning/benign", {"checkpoints": (2,)}),
+    ("relearning/same-facts", {"max_steps": 4, "eval_steps": 2}),
     ("relearning/held-out-facts", {"checkpoints": (2,)}),
     ("steering/suppression", {"layers": 1, "steps": 1, "strengths": (1.0,)}),
     ("steering/refusal-direction", {"min_refusal_rate": 0.0}),
@@ -60,6 +60,8 @@ def written(rows):
 def compared(name, parameters, people, sets, monkeypatch):
     """Rows as released and under attack, with an engine, which must be those without."""
     use_worker(monkeypatch)
+    if name == "tampering/interpolation":
+        parameters = {**parameters, "base": str(people.model_path("retrained-0"))}
     folder = people.model_path("npo_gdr")
     plain, original = load_model(folder), load_model(people.model_path("original"))
     served = open_served(folder)

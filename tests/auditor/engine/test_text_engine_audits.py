@@ -90,9 +90,10 @@ def test_an_audit_with_an_engine_finds_the_same_under_keys_of_its_own(
     assert said.params["texts"] == sum(texts)
     assert "transformers-worker 1 wrote" in sentence(said)
     assert sys.executable not in certificate.model_dump_json()
+    check_contradiction(certificate, store)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_processes_have_an_engine_each(planned, measured, monkeypatch, tmp_path):
     use_worker(monkeypatch)
     one, held = measured(planned(), folder="one")
@@ -106,6 +107,7 @@ def test_processes_have_an_engine_each(planned, measured, monkeypatch, tmp_path)
         assert held.environment(key) == theirs.environment(key)
 
 
+@pytest.mark.nightly
 def test_an_engine_that_is_refused_on_every_arm_leaves_an_audit_by_transformers(
     planned, measured, monkeypatch, people
 ):
@@ -142,13 +144,6 @@ def test_an_engine_that_dies_fails_the_attack_and_leaves_no_evidence(
     assert run.evidence.status == "failed"
     assert "the process of vllm ended" in sentence(run.evidence.reason)
     assert not outcome.seals
-
-
-def test_a_certificate_of_an_engine_holds(planned, measured, monkeypatch):
-    use_worker(monkeypatch)
-    outcome, store = measured(planned())
-    certificate = build_certificate(outcome, "auditor audit plan.yaml")
-    check_contradiction(certificate, store)
 
 
 def problems(content, root):
