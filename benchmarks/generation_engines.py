@@ -12,7 +12,9 @@ start and its first canary are shown apart.
 Prediction, before it was run: on a processor, where a batch of 256 rows is bound by arithmetic and
 not by launches, vLLM gains little: 1 to 2 times the tokens a second of transformers with one
 thread, from attention over pages that are not padded and from fewer passes through Python. The
-start takes 20 to 60 s. The factor of 9 that is hoped for on a GPU cannot show here.
+start takes 20 to 60 s. On a GPU nothing was measured.
+
+What was measured stands in `benchmarks/RESULTS.md`; the default size was not run, as it takes longer.
 """
 
 import argparse
