@@ -14,7 +14,7 @@ not by launches, vLLM gains little: 1 to 2 times the tokens a second of transfor
 thread, from attention over pages that are not padded and from fewer passes through Python. The
 start takes 20 to 60 s. On a GPU nothing was measured.
 
-What was measured stands in `benchmarks/RESULTS.md`; the default size was not run, as it takes longer.
+Measured figures are in `benchmarks/RESULTS.md`; the default size was not measured.
 """
 
 import argparse
