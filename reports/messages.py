@@ -334,6 +334,46 @@ def _read_otherwise(attack: str, arms: dict[str, int], facts: int) -> Phrase:
     )
 
 
+def _text_engine_wrote(
+    engine: str,
+    texts: int,
+    network: int,
+    read: int,
+    jobs: int,
+    refused: list[Phrase],
+) -> Phrase:
+    said = fill(
+        "{engine} wrote {texts:text|texts} of models whose weights are those of their files, but "
+        "for adapters that it was given; the models read {read:token|tokens} of them, and found "
+        "them their own. transformers wrote {network:text|texts}.",
+        engine=engine,
+        texts=texts,
+        read=read,
+        network=network,
+    )
+    if not refused:
+        return said
+    reasons = join("; ", refused)
+    return fill(
+        "{said} In {jobs:job|jobs} {engine} was refused: {reasons}.",
+        said=said,
+        jobs=jobs,
+        engine=engine,
+        reasons=reasons,
+    )
+
+
+def _text_engine_unsuited(reason: str) -> Phrase:
+    return fill(
+        {
+            "quantized": "the model's own weights are quantized, and its kernels are others",
+            "own_code": "the model brings code of its own",
+            "replaced": "some of the model's weights are from another file",
+            "spread": "the model is spread over several devices",
+        }[reason]
+    )
+
+
 def _environments_differ(attack: str, differences: dict[str, dict[str, str]]) -> Phrase:
     found = (
         fill(
@@ -1351,6 +1391,15 @@ SENTENCES: Mapping[str, Wording] = {
         "The models write traces of thought, and no attack of this plan reads them. Add "
         "prompting/thinking."
     ),
+    "text_engine_wrote": _text_engine_wrote,
+    "text_engine_failed": "it did not answer ({error})",
+    "text_engine_differs": (
+        "of {tokens:token|tokens} that it wrote, of which {decisive:count} left no choice, one "
+        "falls short of what the model itself finds most probable by {shortfall} of the logits' "
+        "spread, and rounding explains {allowed}; so it answers for another model, or by other "
+        "sums"
+    ),
+    "text_engine_unsuited": _text_engine_unsuited,
     "template_arguments_unread": (
         "The chat templates of {arms} do not read {arguments} of `format.template_arguments`."
     ),

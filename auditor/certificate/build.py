@@ -136,7 +136,7 @@ def build_certificate(
         positive_controls_missing=controls.missing,
         redaction="none",
         evidence=EvidencePart(jobs=seals, digest=digest(seals)),
-        warnings=tuple(prepared.warnings),
+        warnings=(*prepared.warnings, *filter(None, (outcome.engine,))),
         reproduction=reproduction(outcome, command),
         timing=TimingPart(
             issued=utc_text(issued),

@@ -8,6 +8,7 @@ from auditor.core.arms import Arm
 from auditor.core.messages import message
 from auditor.core.packages import installed_version
 from auditor.engine.audit import AuditOutcome
+from auditor.engine.environment import ENGINE
 from auditor.engine.shared_plan import shared_plan
 from auditor.models.asked import AskedFacts
 from auditor.store.environment import CPU
@@ -43,7 +44,7 @@ def reproduction(outcome: AuditOutcome, command: str) -> ReproductionPart:
         command=command,
         plan=shared_plan(outcome.prepared.plan),
         seeds=outcome.prepared.plan.attack_seeds,
-        versions={name: installed_version(name) for name in _REPORTED_PACKAGES},
+        versions=_versions(outcome),
         hardware=hardware,
         determinism=message("gpu_kernels_may_differ" if gpu else "deterministic"),
         formats=tuple(
@@ -52,6 +53,15 @@ def reproduction(outcome: AuditOutcome, command: str) -> ReproductionPart:
         ),
         prompts=_prompts(outcome.prepared.asked, outcome.prepared.read),
     )
+
+
+def _versions(outcome: AuditOutcome) -> dict[str, str]:
+    """Return the versions of the packages, another engine's among them."""
+    engine = outcome.prepared.engine
+    others = {} if engine is None else engine.versions
+    return {name: installed_version(name) for name in _REPORTED_PACKAGES} | {
+        f"{ENGINE}{name}": version for name, version in others.items()
+    }
 
 
 def _prompts(asked: Mapping[str, AskedFacts], read: str | None) -> PromptsPart | None:

@@ -37,7 +37,7 @@ def command(as_json: bool) -> int:
 
     Exit code 2 says that an audit could not run.
     """
-    checks = [*_machine(), *_extras(), *_name_clashes(), *_plugins()]
+    checks = [*_machine(), *_extras(), *_engines(), *_name_clashes(), *_plugins()]
     able = all(check["ok"] or not check["needed"] for check in checks)
     if as_json:
         click.echo(json.dumps(checks))
@@ -100,6 +100,21 @@ def _extras() -> list[dict[str, Any]]:
             )
         checks.append(_check(f"extra {extra}", not absent, found, needed=extra == "audit"))
     return checks
+
+
+def _engines() -> list[dict[str, Any]]:
+    """Try the environment of the engine that writes texts."""
+    from auditor.models.text_engine import INTERPRETER_VARIABLE, TextEngine, engine_versions
+
+    if not os.environ.get(INTERPRETER_VARIABLE):
+        found = f"none; {INTERPRETER_VARIABLE} names the interpreter of an environment with vLLM"
+        return [_check("generation engine", True, found, needed=False)]
+    try:
+        versions = engine_versions(TextEngine(), imported=True)
+    except AuditorError as error:
+        return [_check("generation engine", False, str(error), needed=False)]
+    named = [versions["vllm"], *(f"{n} {v}" for n, v in versions.items() if n != "vllm")]
+    return [_check("generation engine", True, ", ".join(named), needed=False)]
 
 
 def _name_clashes() -> list[dict[str, Any]]:

@@ -94,6 +94,7 @@ def command(
             "power": _plain(needed) if needed else None,
             "warnings": [plain(warning) for warning in planned.warnings],
             "machine": planned.machine._asdict(),
+            "engine": dict(prepared.engine.versions) if prepared.engine else None,
             "finished": planned.finished,
         }
         click.echo(json.dumps(report))
@@ -104,6 +105,13 @@ def command(
     for line in _machine_lines(planned):
         OUT.print(line, highlight=False, markup=False)
     OUT.print(f"baseline: {prepared.plan.used_baseline}", highlight=False)
+    if prepared.engine is not None:
+        versions = ", ".join(prepared.engine.versions.values())
+        OUT.print(
+            f"texts of unchanged models are written by {versions}, each model's once what it "
+            "writes was found to be the network's own; it holds the weights a second time",
+            highlight=False,
+        )
     for line in _power_lines(needed):
         OUT.print(line, highlight=False)
     for warning in planned.warnings:

@@ -14,6 +14,7 @@ from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
 from auditor.core.roles import Role, Status
 from auditor.engine.attack_report import attack_report
+from auditor.engine.engine_report import engine_message
 from auditor.engine.executors.base import Executor, LabelledJob
 from auditor.engine.expansion import Variant, suited
 from auditor.engine.failure import Failure
@@ -63,6 +64,8 @@ class AuditOutcome:
     """Devices on which it was measured, sorted by name."""
     started: datetime
     wall_seconds: float
+    engine: Message | None = None
+    """What another engine wrote; None where the plan names none."""
 
 
 def run_audit(
@@ -143,6 +146,7 @@ def run_audit(
         devices=tuple(sorted({found.device for found in environments if found is not None})),
         started=started,
         wall_seconds=time.monotonic() - began,
+        engine=engine_message(prepared.engine, store, seals),
     )
 
 

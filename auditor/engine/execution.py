@@ -4,6 +4,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from auditor.attack import AttackContext
 from auditor.core.arms import Arm
@@ -16,15 +17,18 @@ from auditor.core.errors import (
 )
 from auditor.core.faults import is_context_lost
 from auditor.core.findings import Finding
-from auditor.core.messages import message
+from auditor.core.messages import message, plain
 from auditor.core.records import Cost, Record, check_malformed
 from auditor.engine.derived_models import DerivedModels
 from auditor.engine.environment import environment_of
 from auditor.engine.failure import Failure, FailureKind, kind_of
 from auditor.engine.job import Job, measuring_code
 from auditor.models.model import AuditedModel
+from auditor.models.served import EngineUse, ServedModel
 from auditor.store.base import EvidenceStore
 
+ENGINE_NOTE = "text_engine"
+"""Note on how many texts an engine wrote, how many the network, and why it was refused."""
 _SHOWN = 300
 """Most characters of a library's own message that are quoted."""
 
@@ -67,6 +71,7 @@ def execute(
         metric.prepare()
     pool = [Finding(Arm(entry.arm), entry.own, store.read(entry.key)) for entry in job.pool]
     before, began = model.meter.forward_tokens, time.monotonic()
+    written = replace(model.use) if isinstance(model, ServedModel) else EngineUse()
     try:
         with store.temporary_folder() as scratch:
             kept = DerivedModels(job, store)
@@ -76,7 +81,9 @@ def execute(
             else:
                 record = attack.measure(model, context)
             tokens = model.meter.forward_tokens - before
-            record = replace(record, notes={**record.notes, "forward_tokens": tokens})
+            used = model.use.since(written) if isinstance(model, ServedModel) else EngineUse()
+            noted = {"forward_tokens": tokens, **_engine_noted(job, used)}
+            record = replace(record, notes={**record.notes, **noted})
             check_malformed(record)
     except UnavailableError as error:
         reason = message("unavailable", quoted=("error",), error=str(error))
@@ -87,8 +94,18 @@ def execute(
         store.log_failure(job.key, traceback.format_exc())
         return _failure(error, ends_model=not model.fits)
     seconds = time.monotonic() - began
-    store.write(job.key, job.identity, record, Cost(seconds, tokens), environment_of(job))
+    store.write(job.key, job.identity, record, Cost(seconds, tokens), environment_of(job, used))
     return None
+
+
+def _engine_noted(job: Job, used: EngineUse) -> dict[str, Any]:
+    """Return what is noted of a job's engine; empty without one."""
+    if job.engine is None:
+        return {}
+    reasons = [plain(reason) for reason in (used.refused, used.adapters_refused) if reason]
+    counts = {"engine": used.engine, "network": used.network, "read": used.tokens}
+    adapters = {"adapted": used.adapted, "unadapted": used.unadapted}
+    return {ENGINE_NOTE: {**counts, **adapters, "refused": reasons}}
 
 
 def _failure(error: BaseException, *, ends_model: bool) -> Failure:

@@ -17,6 +17,7 @@ from auditor.metrics.metric import METRICS
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.kind import AnySpec, ModelKind, kind_named
 from auditor.models.spec import PromptFormat
+from auditor.models.text_engine import AskedEngine
 
 Stage = Literal["search", "measure"]
 
@@ -82,6 +83,8 @@ class Job(BaseModel):
     """Files that the evaluator needs beside the model."""
     donor: Donor | None = None
     """The original, where the attack takes tensors from it."""
+    engine: AskedEngine | None = None
+    """What writes texts in place of the network in memory, while that is what its files hold."""
 
     @cached_property
     def key(self) -> str:
@@ -96,7 +99,8 @@ class Job(BaseModel):
         same: where files lie, who else is audited, and *how* a worker works. The device map and
         the token budget say on which devices and in how large batches the same sums are done. The
         type of the weights (``dtype``) says which model is audited, as a user would deploy it, so
-        it is part of what is asked. Device, Python and packages are the worker's; it records them
+        it is part of what is asked; so is another engine that writes texts, with its versions, as
+        its last digits are its own. Device, Python and packages are the worker's; it records them
         beside the evidence (`auditor.store.environment`).
         """
         found = {
@@ -118,6 +122,8 @@ class Job(BaseModel):
         }
         if self.prompts is not None:
             found["prompts"] = self.prompts
+        if self.engine is not None:
+            found["engine"] = self.engine.identity
         return found if self.donor is None else {**found, "donor": self.donor.identity}
 
     @property

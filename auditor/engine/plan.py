@@ -34,6 +34,7 @@ from auditor.data.benchmarks import benchmark_named, plan_sections
 from auditor.models.kind import AnySpec, ModelKind, default_kind, kind_named, of_kind
 from auditor.models.plan_sections import DataSection, MetricSection, Section
 from auditor.models.spec import TOKEN_BUDGET, ModelSpec, PromptFormat
+from auditor.models.text_engine import TextEngine
 from auditor.policy import (
     Policy,
     check_borrowed_name,
@@ -274,6 +275,9 @@ class AuditPlan(Section):
     exhaustive only."""
     token_budget: int = Field(default=TOKEN_BUDGET, ge=1)
     """Padded tokens in a batch."""
+    generation: TextEngine | None = Field(default=None, exclude_if=_nothing)
+    """Engine that writes texts in place of transformers, where the weights are those of the files;
+    by default none."""
 
     @model_validator(mode="before")
     @classmethod

@@ -33,6 +33,7 @@ from auditor.metrics.metric import find_metric
 from auditor.models.kind import AnySpec, ModelKind, default_kind, kind_named, of_kind
 from auditor.models.no_model import why_no_model
 from auditor.models.plan_sections import DataSection, MetricSection
+from auditor.models.served import check_served
 from auditor.models.spec import ModelSpec
 from auditor.policy import Policy
 
@@ -70,12 +71,25 @@ def check_plan(content: Mapping[str, Any], name: str, root: Path) -> AuditPlan:
     files = {set_: source for set_, source in parts.sources.items() if source.path is not None}
     facts, _, unread = _facts(files)
     found += [*unread, *_out_of_reach(parts.sources.values())]
+    if plan is not None:
+        found += _generation(plan, root)
     if plan is not None and facts.keys() == parts.sources.keys():
         found += problems_of_sets(plan, FactSets(**facts))
     if plan is None or found:
         lines = [text.replace("\n", "\n  ") for text in dict.fromkeys(found)]
         raise AuditorError(f"{name} cannot be used:\n  " + "\n  ".join(lines))
     return plan
+
+
+def _generation(plan: AuditPlan, root: Path) -> Iterator[str]:
+    """Yield why a plan's engine cannot write for its models."""
+    if plan.generation is None:
+        return
+    yield from missing(plan.generation, "generation", root)
+    try:
+        check_served(plan.kind.name)
+    except AuditorError as error:
+        yield str(error)
 
 
 def read_sets(data: DataSection) -> tuple[FactSets, list[Message]]:

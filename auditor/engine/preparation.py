@@ -16,6 +16,7 @@ from auditor.core.roles import Role
 from auditor.data import checks, null_facts
 from auditor.data.folds import names_entities
 from auditor.engine.expansion import Variant, expand, explicit, inapplicable
+from auditor.engine.fingerprint import fingerprint
 from auditor.engine.job import Donor, Job, Pooled, Stage, measuring_code
 from auditor.engine.locations import Locations
 from auditor.engine.plan import AuditPlan
@@ -28,7 +29,9 @@ from auditor.models.manifest import Location
 from auditor.models.opening import asked_facts, check_unopenable, locate
 from auditor.models.prompts_as_read import facts_as_read
 from auditor.models.provenance import Provenance, asked_otherwise, provenances, unchecked
+from auditor.models.served import SERVED
 from auditor.models.spec import PromptFormat
+from auditor.models.text_engine import AskedEngine, engine_code, engine_versions
 from auditor.policy import check_expired
 from auditor.statistics.weights import LEAST_CHANGE
 from auditor.store.base import EvidenceStore
@@ -75,6 +78,8 @@ class Prepared:
     audited: Mapping[str, Location] | None = None
     """Models by which it is told whether an attack asks anything new, where they are others than
     those that it is put to."""
+    engine: AskedEngine | None = None
+    """What writes texts in place of transformers, where the plan names it."""
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -196,6 +201,7 @@ class Prepared:
             pool=pool,
             auxiliary=self.auxiliary,
             donor=self._donor if attack.requires.donor else None,
+            engine=self.engine,
         )
 
     @property
@@ -215,6 +221,7 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     if found := problems_of_sets(plan, sets):
         raise AuditorError("\n".join(found))
     plan = explicit(plan)
+    engine = _engine(plan)
     variants = _expanded(plan, sets, experts=False)
     auxiliary = plan.kind.auxiliary_inputs(plan, sets)
     locations = _located(plan, progress)
@@ -251,7 +258,22 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
         read=None if read is None else store.put_facts(read),
         others=others,
         built=built,
+        engine=engine,
     )
+
+
+def _engine(plan: AuditPlan) -> AskedEngine | None:
+    """Return the plan's engine with its versions on this machine.
+
+    Raises:
+        AuditorError: It is not there.
+    """
+    if plan.generation is None:
+        return None
+    served = SERVED.get(plan.kind.name).__module__
+    versions = engine_versions(plan.generation)
+    code = fingerprint([served, *engine_code(plan.generation.engine)])
+    return AskedEngine(settings=plan.generation, versions=versions, code=code)
 
 
 def _expanded(plan: AuditPlan, sets: FactSets, *, experts: bool) -> list[Variant]:

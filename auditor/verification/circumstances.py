@@ -49,6 +49,7 @@ TAKEN = frozenset(
         "special_tokens_in_facts",
         "stored_type_differs",
         "template_arguments_unread",
+        "text_engine_wrote",
         "traces_emptied",
         "traces_known",
         "traces_split",

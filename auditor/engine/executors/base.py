@@ -23,9 +23,13 @@ from auditor.engine.execution import execute
 from auditor.engine.failure import RETRIES, Failure, FailureKind, kind_of
 from auditor.engine.job import Job
 from auditor.engine.locations import Locations
+from auditor.models.kind import Tick
+from auditor.models.manifest import Location
 from auditor.models.model import AuditedModel
 from auditor.models.opening import open_model
-from auditor.models.spec import ModelSpec
+from auditor.models.served import SERVED
+from auditor.models.spec import ModelSpec, PromptFormat
+from auditor.models.text_engine import AskedEngine
 from auditor.store.base import EvidenceStore
 
 TASK = "attacking every arm alike"
@@ -246,7 +250,8 @@ class Worker:
         if self._opened is None or self._opened[0] != model_key(job):
             self.close()
             location = self._models.find(job.spec, job.model)
-            model = open_model(job.spec, location, job.format, job.token_budget, self._ticker)
+            opened = open_model if job.engine is None else _served_by(job.engine)
+            model = opened(job.spec, location, job.format, job.token_budget, self._ticker)
             self._opened = model_key(job), model
         self._opened[1].ask_in(job.format)
         return self._opened[1]
@@ -296,11 +301,26 @@ class ModelKey(NamedTuple):
 
     model: str
     spec: ModelSpec
+    engine: str | None = None
+    """What writes texts in its place, in JSON."""
 
 
 def model_key(job: Job) -> ModelKey:
     """Return what a job needs to be opened."""
-    return ModelKey(job.model, job.spec)
+    engine = None if job.engine is None else job.engine.model_dump_json()
+    return ModelKey(job.model, job.spec, engine)
+
+
+def _served_by(engine: AskedEngine) -> Callable[..., AuditedModel]:
+    """Return what opens a model and hands it to an engine."""
+
+    def opened(
+        spec: ModelSpec, location: Location, prompt_format: PromptFormat, budget: int, tick: Tick
+    ) -> AuditedModel:
+        served = SERVED.get(spec.kind)
+        return served.open_served(spec, location, prompt_format, budget, tick, engine)
+
+    return opened
 
 
 def waiting(jobs: Iterable[LabelledJob], store: EvidenceStore) -> dict[ModelKey, list[LabelledJob]]:
