@@ -125,9 +125,7 @@ def _above_retrained(notes: Mapping[str, Mapping[str, Any]]) -> Iterator[SideFig
             )
 
 
-def share_figure(
-    name: str, arm: str, count: int, of: int, *remarks: Message, **params: JsonValue
-) -> SideFigure:
+def share_figure(name: str, arm: str, count: int, of: int, *remarks: Message) -> SideFigure:
     """A share of an arm's pictures with its Clopper-Pearson interval.
 
     Args:
@@ -136,11 +134,10 @@ def share_figure(
         count: how many are counted.
         of: how many there are.
         remarks: what is counted, or what limits it.
-        params: parameters of the code.
     """
     lower, upper = clopper_pearson(count, of)
     said = (*remarks, message("clopper_pearson_bounds"))
-    return SideFigure(name, arm, count / of, lower, upper, params=params, remarks=said)
+    return SideFigure(name, arm, count / of, lower, upper, remarks=said)
 
 
 def against_retrained(notes: Mapping[str, Mapping[str, Any]]) -> tuple[str, bool] | None:

@@ -16,6 +16,7 @@ from auditor.core.messages import message
 from auditor.core.records import Record
 from auditor.data.compositions import COMPOSITION_KINDS, Composition, compositions
 from auditor.models.text_to_image.image_seed import image_seed
+from auditor.statistics.roc import clopper_pearson
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -165,7 +166,16 @@ def _shares(arm: str, noted: Mapping[str, Any]) -> Iterator[SideFigure]:
             chance = sum(1 / each["texts"] for each in own) / len(own)
             done = sum(each["right"] for each in own)
             remark = message("chance_of_texts", texts=texts, share=chance)
-            yield share_figure("compositions_drawn", arm, done, len(own), remark, composition=kind)
+            lower, upper = clopper_pearson(done, len(own))
+            yield SideFigure(
+                "compositions_drawn",
+                arm,
+                done / len(own),
+                lower,
+                upper,
+                params={"composition": kind},
+                remarks=(remark, message("clopper_pearson_bounds")),
+            )
 
 
 def _lost(notes: Mapping[str, Mapping[str, Any]]) -> Iterator[SideFigure]:

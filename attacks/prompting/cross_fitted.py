@@ -239,7 +239,7 @@ class WrittenSearch(CrossFittedSearch[P]):
 
     @abstractmethod
     def written(self, found: Record, part: int) -> Callable[[Fact], Fact]:
-        """Return how a fact is asked with the text found for a part."""
+        """Return how a fact is asked with a part's text."""
 
     def evaluated(
         self, model: CausalLM, evaluator: TextEvaluator, uses: Sequence[Use]

@@ -16,7 +16,7 @@ def installed_version(distribution: str) -> str:
 
 @cache
 def _version(distribution: str) -> str:
-    """The version of a distribution; one that is missing may be installed later."""
+    """Return the version of a distribution that is there."""
     return version(distribution)
 
 

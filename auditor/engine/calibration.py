@@ -116,7 +116,7 @@ def timed(job: Job) -> Timed:
 
 
 def _places(job: Timed) -> Iterator[tuple[object, ...]]:
-    """Yield what jobs must share with a job to be alike, the most alike first."""
+    """Yield what jobs alike share with a job, the most first."""
     level = job.attack, job.stage, job.parameters
     yield *level, job.metrics, job.model
     yield *level, job.metrics
