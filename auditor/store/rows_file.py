@@ -55,10 +55,13 @@ def _unfolded(content: bytes, columns: Sequence[str] | None) -> pa.Table:
     metadata = pq.read_metadata(source)
     _check_size(metadata)
     former = {now: name for name, now in COLUMNS.items() if name in metadata.schema.names}
-    texts = [name for name in SCHEMA.names if not pa.types.is_floating(SCHEMA.field(name).type)]
-    file = pq.ParquetFile(
-        source, metadata=metadata, read_dictionary=[former.get(name, name) for name in texts]
-    )
+    texts = [
+        former.get(field.name, field.name)
+        for field in SCHEMA
+        if not pa.types.is_floating(field.type)
+    ]
+    there = [name for name in texts if name in metadata.schema.names]
+    file = pq.ParquetFile(source, metadata=metadata, read_dictionary=there)
     _check_schema(named(file.schema_arrow.empty_table()).schema)
     wanted = None if columns is None else [former.get(name, name) for name in columns]
     return file.read(wanted, use_threads=False)
