@@ -218,7 +218,7 @@ def repeated_text(schema: pa.Schema, rows: int, length: int) -> pa.Table:
     few = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["forget"]))
     columns = {"set": few, "fact": one, "entity": one, "metric": few}
     columns |= {"k": pa.array([0.5] * rows), "answer": one}
-    columns |= {"picture": pa.nulls(rows, pa.binary())}
+    columns |= {"picture": pa.nulls(rows, pa.binary()), "prompt": one}
     return pa.table({name: columns[name] for name in schema.names})
 
 

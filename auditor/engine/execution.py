@@ -67,8 +67,6 @@ def execute(
     _check_other_code(job)
     attack = job.instantiate()
     evaluator = job.kind.evaluator(store.facts(job.facts), job.metrics, job.auxiliary)
-    for metric in evaluator.metrics.values():
-        metric.prepare()
     pool = [Finding(Arm(entry.arm), entry.own, store.read(entry.key)) for entry in job.pool]
     before, began = model.meter.forward_tokens, time.monotonic()
     written = replace(model.use) if isinstance(model, ServedModel) else EngineUse()

@@ -34,6 +34,8 @@ class TextEvaluator(Evaluator[LanguageModel]):
     def __init__(self, sets: FactSets, metrics: Sequence[str]) -> None:
         self.sets = sets
         self.metrics = {name: METRICS.get(name)() for name in metrics}
+        for metric in self.metrics.values():
+            metric.prepare()
 
     def evaluate(
         self,

@@ -25,6 +25,7 @@ from auditor.engine.plan import parse_plan
 from auditor.engine.preparation import prepare
 from auditor.models.kind import Workload, kind_named, parse_spec
 from auditor.models.language.shape import shape_of
+from auditor.models.manifest import Location, Manifest
 from auditor.models.opening import locate
 from auditor.store.folder_store import FolderStore
 
@@ -42,7 +43,8 @@ MIXTRAL = {"vocab_size": 32_000, "intermediate_size": 14_336, "num_key_value_hea
 
 def shape(config, folder, dtype="bfloat16"):
     config.save_pretrained(folder)
-    return shape_of(AutoModelForCausalLM, config, folder, dtype)
+    location = Location(model=folder, adapter=None, manifest=Manifest(files={}))
+    return shape_of(AutoModelForCausalLM, config, location, dtype)
 
 
 def quantizer(name, **parameters):

@@ -148,7 +148,8 @@ def test_a_worker_that_computes_otherwise_does_no_job(cluster, prepared, undistu
             ray.kill(member)
         said.shutdown(force=True)
     assert sum("computes otherwise" in line for line in lines) == 1
-    assert evidence(store) == undisturbed
+    assert store.has(jobs[0].job.key)
+    assert evidence(store).items() <= undisturbed.items()
 
 
 @pytest.mark.nightly
