@@ -143,12 +143,12 @@ class GGUF(QuantizationAttack[GGUFParameters]):
     ) -> Iterator[Quantized]:
         """Round the weights in place, and restore them afterwards."""
         level = self.parameters.level
-        held = _matrices(model.form)
-        types = tensor_types(
-            level, {name: part.views[0].shape[1] for name, part in held.items()}, _shape(model.form)
-        )
+        form = model.form  # refused before weights are loaded, where it is refused
+        widths = {name: part.views[0].shape[1] for name, part in _matrices(form).items()}
+        types = tensor_types(level, widths, _shape(form))
         chosen = [name for name, type_ in types.items() if type_]
-        with model.preserve_weights([held[name].parameter for name in chosen]) as network:
+        lent = _matrices(model.network)
+        with model.preserve_weights([lent[name].parameter for name in chosen]) as network:
             held = _matrices(network)
             size = sum(_round(held[name].views, types[name]) for name in chosen)
             experts = [stack.parameter for stack in stacked_experts(network)]

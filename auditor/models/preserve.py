@@ -83,13 +83,16 @@ def preserve_weights(
 
     Raises:
         RuntimeError: The attack left the model with other tensors than it got (a bug of the
-            attack: whatever it wraps, it must unwrap), or changed others than were lent.
+            attack: whatever it wraps, it must unwrap), changed others than were lent, or asked
+            for weights that are not the model's.
         UnavailableError: Weights are offloaded.
     """
     check_offloaded(model)
     before = _digests(model)
     chosen = None if lent is None else {id(parameter) for parameter in lent}
     borrowed = {n: t for n, t in _tensors(model).items() if chosen is None or id(t) in chosen}
+    if chosen and chosen - {id(tensor) for tensor in borrowed.values()}:
+        raise RuntimeError("an attack asked for weights that are not the model's")
     kept = {
         name: tensor.detach().to("cpu", copy=True)
         for name, tensor in borrowed.items()

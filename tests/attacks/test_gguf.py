@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_mixtures import MIXTURES, make_mixture
-from tiny_models import make_config, make_tokenizer, open_directory, save
+from tiny_models import make_config, make_model, make_tokenizer, open_directory, save
 from transformers import AutoModelForCausalLM, LlamaConfig, MixtralConfig
 
 from attacks.quantization.gguf import GGUF, GGUFParameters, _matrices, _shape
@@ -130,6 +130,18 @@ def test_every_matrix_is_what_its_file_holds(level, tmp_path):
             np.testing.assert_array_equal(now, wanted)
             assert 0 < np.linalg.norm(now - plain[name]) / np.linalg.norm(now) < ERRORS[level]
         assert sum(state.notes["types"].values()) == len(types) == state.notes["layers_quantized"]
+
+
+def test_a_model_that_nobody_opened_yet_is_rounded(tmp_path, evaluator):
+    folder = save(tmp_path / "m", make_model("llama"), make_tokenizer())
+    found = [
+        attack("q4_k_m").measure(open_directory(folder), AttackContext(evaluator, 0, tmp_path))
+        for _ in range(2)
+    ]
+    opened = open_directory(folder)
+    assert opened.network is opened.form
+    wanted = attack("q4_k_m").measure(opened, AttackContext(evaluator, 0, tmp_path))
+    assert [record.rows for record in found] == [wanted.rows] * 2
 
 
 @pytest.mark.parametrize("form", sorted(set(MIXTURES) - {"gpt-oss"}))

@@ -279,6 +279,16 @@ def test_only_what_was_lent_may_change(directories):
         subject.network.get_input_embeddings().weight.mul_(2)
 
 
+def test_only_a_models_own_weights_are_lent(directories):
+    subject, other = (open_directory(directories["llama"]) for _ in range(2))
+    foreign = next(other.network.parameters())
+    with (
+        pytest.raises(RuntimeError, match="not the model's"),
+        subject.preserve_weights([foreign]),
+    ):
+        pass
+
+
 @pytest.fixture
 def copied(monkeypatch):
     """Bytes that are copied while tensors are lent."""
