@@ -88,7 +88,7 @@ class ModeConnectivity(Attack[ModeConnectivityParameters, LanguageModel]):
 
     @property
     def footprint(self) -> Footprint:
-        """The weights are changed in place, once for each point."""
+        """The weights are changed in place, at each point."""
         return Footprint(lent=True, weights_read=self.parameters.points)
 
     def forward_tokens(self, evaluation: int) -> int:
@@ -98,7 +98,8 @@ class ModeConnectivity(Attack[ModeConnectivityParameters, LanguageModel]):
     def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Walk to the original, and ask half way.
 
-        The weights are restored bit for bit.
+        Each point is reached from the one before, so that weights are lent once; they are restored
+        bit for bit.
 
         Raises:
             UnavailableError: There is no original, or it has other shapes.
@@ -118,15 +119,19 @@ class ModeConnectivity(Attack[ModeConnectivityParameters, LanguageModel]):
         }
         lines: dict[str, list[tuple[float, float]]] = {name: [] for name in pairs}
         rows: tuple[Row, ...] = ()
-        for share in np.linspace(0.0, 1.0, self.parameters.points).tolist():
-            context.progress(f"at {share:.0%} of the way")
-            with model.preserve_weights() as network:
-                interpolate(network, donor.network, share)
-                for name, asked in pairs.items():
-                    lines[name].append((share, _mean_loss(model, asked)))
+        points = np.linspace(0.0, 1.0, self.parameters.points).tolist()
+        reached = 0.0
         with model.preserve_weights() as network:
-            interpolate(network, donor.network, MIDDLE)
-            rows = context.evaluator.evaluate(model)
+            for share in sorted({*points, MIDDLE}):
+                context.progress(f"at {share:.0%} of the way")
+                if share > reached:
+                    interpolate(network, donor.network, (share - reached) / (1.0 - reached))
+                    reached = share
+                if share in points:
+                    for name, asked in pairs.items():
+                        lines[name].append((share, _mean_loss(model, asked)))
+                if share == MIDDLE:
+                    rows = context.evaluator.evaluate(model)
         return Record(
             rows=rows,
             notes={

@@ -11,6 +11,7 @@ from attacks.probing.mode_connectivity import (
     barrier,
     distance,
 )
+from attacks.tampering.interpolation import interpolate
 from auditor.attack import AttackContext
 from auditor.core.errors import UnavailableError
 from auditor.core.records import check_malformed
@@ -73,6 +74,32 @@ def test_the_line_ends_where_the_two_models_are(directories, other, evaluator, t
     expected = float((ours - theirs).norm() / theirs.norm())
     assert distance(model.network, donor.network) == pytest.approx(expected, rel=1e-5)
     assert record.notes["distance"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("points", [4, 5])
+def test_points_lie_on_the_straight_line(
+    points, directories, other, evaluator, monkeypatch, tmp_path
+):
+    model, donor, loans = open_directory(directories["llama"]), open_directory(other), []
+    lend = model.preserve_weights
+    monkeypatch.setattr(model, "preserve_weights", lambda: loans.append(1) or lend())
+    attack = ModeConnectivity(ModeConnectivityParameters(points=points))
+    record = attack.measure(model, AttackContext(evaluator, 0, tmp_path, donor=donor))
+    pairs = [(fact.prompt, fact.answer) for fact in evaluator.sets.forget]
+    assert len(loans) == 1
+    assert [share for share, _ in record.notes["lines"]["forget"]] == pytest.approx(
+        [n / (points - 1) for n in range(points)]
+    )
+    for share, loss in record.notes["lines"]["forget"]:
+        there = open_directory(directories["llama"])
+        interpolate(there.network, donor.network, share)
+        expected = -np.mean([score.mean_log_probability for score in there.score(pairs)])
+        assert loss == pytest.approx(expected, rel=1e-5)
+    half = open_directory(directories["llama"])
+    interpolate(half.network, donor.network, 0.5)
+    assert [row.k for row in record.rows] == pytest.approx(
+        [row.k for row in evaluator.evaluate(half)], rel=1e-4
+    )
 
 
 def test_without_the_original_there_is_no_line(subjects, evaluator, tmp_path):
