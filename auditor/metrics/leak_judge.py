@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 
 SHORT = 3
 """Letters up to which a word in small letters is taken to carry little (``of``, ``the``)."""
@@ -29,8 +30,11 @@ _TOKEN = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 _THOUSANDS = re.compile("(?<=[0-9])[,.'\u2019\u00a0\u202f](?=[0-9]{3}(?![0-9]))")
 _OPENS = ".!?\u2026\u3002\uff01\uff1f:"
 """Signs after which a capital letter says nothing."""
+_KEPT = 2**14
+"""Texts whose normalised form is kept: questions and answers are read again for every pair."""
 
 
+@lru_cache(_KEPT)
 def normalised(text: str) -> str:
     """Fold width, case, accents of Latin letters, digits, punctuation and spaces.
 
