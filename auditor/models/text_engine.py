@@ -63,6 +63,14 @@ class TextEngine(BaseModel):
     memory: float = Field(default=4.0, gt=0)
     """GB of keys and values, beside the weights, which it holds a second time."""
 
+    def held(self, weights: int) -> int:
+        """Return the bytes that it holds beside a network, of whose weights it has a second copy.
+
+        Args:
+            weights: Bytes of them.
+        """
+        return weights + round(self.memory * _GB)
+
     @property
     def interpreter(self) -> str:
         """Interpreter of the engine's environment on this machine.
