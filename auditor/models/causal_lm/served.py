@@ -274,7 +274,8 @@ class ServedCausalLM(CausalLM):
             "rank": rank,
             "dtype": str(self.network.dtype).removeprefix("torch."),
         }
-        self._server = TextServer(self._engine, order, torch.get_num_threads())
+        threads, gpus = torch.get_num_threads(), gpus_of(self.network)
+        self._server = TextServer(self._engine, order, threads, gpus)
         self._rank = rank
         return self._server
 
