@@ -29,6 +29,8 @@ _NOTE = 400
 """Most characters of a note that are shown."""
 _QUIET_SECONDS = 10.0
 """Least seconds between two lines of a task in a log."""
+_LOOK_SECONDS = 1.0
+"""Seconds after which it is looked for a line that was held back."""
 
 
 class _LeftColumn(ProgressColumn):
@@ -91,7 +93,7 @@ class LogProgress:
         ended = threading.Event()
 
         def catch_up() -> None:
-            while not ended.wait(_QUIET_SECONDS):
+            while not ended.wait(_LOOK_SECONDS):
                 line.catch_up()
 
         watch = threading.Thread(target=catch_up, daemon=True)
@@ -105,7 +107,7 @@ class LogProgress:
 
 
 class _LogLine:
-    """Line of one task in a log, written anew as the task goes on.
+    """Line of one task in a log, written anew as it goes.
 
     Args:
         description: What is done and why.
@@ -120,17 +122,18 @@ class _LogLine:
         self._write(f"(0/{total})")
 
     def advance(self, n: int = 1, note: str = "") -> None:
-        """Take in more steps, and say so if nothing was said for a while."""
+        """Take in more steps, and say so now and then."""
         with self._lock:
             self._done, self._note, self._held_back = self._done + n, note, True
-            if time.monotonic() - self._spoken >= _QUIET_SECONDS:
-                self._say()
+            self._say()
 
     def catch_up(self) -> None:
-        """Say the last that was held back, lest a long step goes by another's name."""
+        """Say the last that was held back.
+
+        Else a long step would go by another's name.
+        """
         with self._lock:
-            if self._held_back:
-                self._say()
+            self._say()
 
     def end(self) -> None:
         """Say how long it took."""
@@ -138,6 +141,8 @@ class _LogLine:
         self._write(f"({self._done}/{self._total}), {seconds:.0f} s")
 
     def _say(self) -> None:
+        if not self._held_back or time.monotonic() - self._spoken < _QUIET_SECONDS:
+            return
         self._spoken, self._held_back = time.monotonic(), False
         left = _left(self._spoken - self._began, self._done, self._total)
         self._write(f"({self._done}/{self._total}{left}) {self._note}")

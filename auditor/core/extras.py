@@ -60,9 +60,9 @@ def included(extra: str) -> tuple[str, ...]:
 
 @cache
 def _declared(extra: str) -> tuple[str, ...]:
-    """Return the distributions that an extra brings, with those of extras that it includes.
+    """Return all distributions that an extra brings.
 
-    They are read from the metadata of the installed package, so that they stand in one place. Who
+    Those of extras that it includes are among them. They are read from the metadata of the installed package, so that they stand in one place. Who
     builds it writes included extras out.
     """
     from packaging.requirements import Requirement  # the command line needs it for errors alone

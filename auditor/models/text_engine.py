@@ -66,7 +66,9 @@ class TextEngine(BaseModel):
     """GB of keys and values, beside the weights, which it holds a second time."""
 
     def held(self, weights: int) -> int:
-        """Return the bytes that it holds beside a network, of whose weights it has a second copy.
+        """Return the bytes that it holds beside a network.
+
+        It has a second copy of the weights.
 
         Args:
             weights: Bytes of them.
@@ -160,7 +162,7 @@ def _environment(**further: str) -> dict[str, str]:
 
 
 def _names(gpus: Sequence[int]) -> str:
-    """Return what an environment calls some of the GPUs that this process sees."""
+    """Return what an environment calls some of this process's GPUs."""
     named = os.environ.get(_GPUS)
     return ",".join(named.split(",")[gpu] if named else str(gpu) for gpu in gpus)
 

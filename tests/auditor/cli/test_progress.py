@@ -75,7 +75,7 @@ def test_a_log_names_the_step_that_takes_long_and_not_the_one_before_it(monkeypa
         while "second" not in shown.getvalue() and time.monotonic() - waited < 20:
             time.sleep(0.05)
         lines = shown.getvalue().splitlines()
-        time.sleep(0.7)
+        time.sleep(1.3)
         assert shown.getvalue().splitlines() == lines  # nothing is said twice
     assert [line.rpartition(" ")[2] for line in lines] == ["(0/3)", "first", "second"]
     assert shown.getvalue().splitlines()[-1].startswith("asking (1/3), ")
