@@ -62,8 +62,8 @@ def included(extra: str) -> tuple[str, ...]:
 def _declared(extra: str) -> tuple[str, ...]:
     """Return all distributions that an extra brings.
 
-    Those of extras that it includes are among them. They are read from the metadata of the installed package, so that they stand in one place. Who
-    builds it writes included extras out.
+    Those of extras that it includes are among them, for who builds the package writes them out.
+    They are read from its metadata, so that they stand in one place.
     """
     from packaging.requirements import Requirement  # the command line needs it for errors alone
 
