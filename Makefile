@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --editable
+INSTALL := $(BIN)/pip install --disable-pip-version-check --editable
 
 $(VENV):
 	$(PYTHON) -m venv $@

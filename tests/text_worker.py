@@ -3,7 +3,8 @@
 It is a real engine in a process of its own. `TEXT_WORKER` (JSON) says what goes wrong:
 ``at`` (number of the question from which on it does) and ``fault``: ``other`` (the weights of
 ``model``), ``dies``, ``garbage``, ``silent``, ``short``, ``another``, ``faulty``. With ``plain`` it
-passes over adapters. Orders and questions are appended to the file ``log``.
+passes over adapters. Orders and questions are appended to the file ``log``, and the GPUs that it
+sees are written to the file ``gpus``.
 """
 
 import functools
@@ -80,6 +81,7 @@ def main():
     line = sys.stdin.readline()
     log.write_text(line)
     order = json.loads(line)
+    Path(settings.get("gpus", os.devnull)).write_text(os.environ["CUDA_VISIBLE_DEVICES"])
 
     @functools.cache
     def models(adapter, other):

@@ -91,14 +91,15 @@ def _processors() -> list[dict[str, Any]]:
 def _extras() -> list[dict[str, Any]]:
     checks = []
     for extra in extras.EXTRAS:
-        absent = extras.absent(extra)
-        present = [name for name in extras.distributions(extra) if name not in absent]
-        found = ", ".join(f"{name} {installed_version(name)}" for name in present)
-        if absent:
-            found = (
-                f"not installed: {', '.join(absent)} (pip install '{extras.DISTRIBUTION}[{extra}]')"
-            )
-        checks.append(_check(f"extra {extra}", not absent, found, needed=extra == "audit"))
+        others = [other for other in extras.included(extra) if extras.absent(other)]
+        lacking = [*(f"the extra {other}" for other in others), *extras.absent(extra)]
+        found = ", ".join(
+            f"{name} {installed_version(name)}" for name in extras.distributions(extra)
+        )
+        if lacking:
+            listed = ", ".join(lacking)
+            found = f"not installed: {listed} (pip install '{extras.DISTRIBUTION}[{extra}]')"
+        checks.append(_check(f"extra {extra}", not lacking, found, needed=extra == "audit"))
     return checks
 
 

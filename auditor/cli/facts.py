@@ -74,7 +74,7 @@ def from_text(
     out: Path,
     force: bool,
 ) -> None:
-    """Cut texts into passages: a prefix is asked, what follows answers.
+    """Cut texts into passages: a prefix asks, the rest answers.
 
     SOURCE is a text file, a folder of them (each file is a document, and an entity), or a table
     (JSON Lines, CSV, Parquet) with a document a row.
@@ -123,7 +123,7 @@ def from_csv(
     out: Path,
     force: bool,
 ) -> None:
-    """Make facts of the rows of a table (CSV, JSON Lines, Parquet).
+    """Make facts of a table's rows (CSV, JSON Lines, Parquet).
 
     For example: auditor facts from-csv staff.csv --prompt "The e-mail address of {name} is"
     --answer email

@@ -162,7 +162,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # a closed pipe, or a library that ends the process: no verdict
         if completing:  # click ends the process when it has completed
             return OK if stop.code == OK else USAGE
-        click.echo(f"auditor: ended before it could finish (exit {stop.code})", err=True)
+        click.echo(
+            "auditor: ended before it could finish: whoever read the output closed it, or a "
+            f"library ended the process (exit {stop.code}).",
+            err=True,
+        )
         return BROKEN
     except (KeyboardInterrupt, click.Abort):
         click.echo("auditor: interrupted; run the same command again to go on.", err=True)

@@ -3,6 +3,7 @@
 A terminal gets bars by rich, a log a line now and then.
 """
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ _NOTE = 400
 """Most characters of a note that are shown."""
 _QUIET_SECONDS = 10.0
 """Least seconds between two lines of a task in a log."""
+_LOOK_SECONDS = 1.0
+"""Seconds after which it is looked for a line that was held back."""
 
 
 class _LeftColumn(ProgressColumn):
@@ -86,23 +89,66 @@ class LogProgress:
     @contextmanager
     def task(self, description: str, total: int) -> Iterator[Advance]:
         """Write when the task begins, now and then, and when it ends."""
-        began = spoken = time.monotonic()
-        done = 0
-        ERR.print(f"{description} (0/{total})", markup=False, highlight=False)
+        line = _LogLine(description, total)
+        ended = threading.Event()
 
-        def advance(n: int = 1, note: str = "") -> None:
-            nonlocal done, spoken
-            done += n
-            if time.monotonic() - spoken >= _QUIET_SECONDS:
-                spoken = time.monotonic()
-                left = _left(spoken - began, done, total)
-                ERR.print(
-                    f"{description} ({done}/{total}{left}) {note}", markup=False, highlight=False
-                )
+        def catch_up() -> None:
+            while not ended.wait(_LOOK_SECONDS):
+                line.catch_up()
 
-        yield advance
-        seconds = time.monotonic() - began
-        ERR.print(f"{description} ({done}/{total}), {seconds:.0f} s", markup=False, highlight=False)
+        watch = threading.Thread(target=catch_up, daemon=True)
+        watch.start()
+        try:
+            yield line.advance
+        finally:
+            ended.set()
+            watch.join()
+        line.end()
+
+
+class _LogLine:
+    """Line of one task in a log, written anew as it goes.
+
+    Args:
+        description: What is done and why.
+        total: Its steps.
+    """
+
+    def __init__(self, description: str, total: int) -> None:
+        self._description, self._total = description, total
+        self._began = self._spoken = time.monotonic()
+        self._done, self._note, self._held_back = 0, "", False
+        self._lock = threading.Lock()
+        self._write(f"(0/{total})")
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        """Take in more steps, and say so now and then."""
+        with self._lock:
+            self._done, self._note, self._held_back = self._done + n, note, True
+            self._say()
+
+    def catch_up(self) -> None:
+        """Say the last that was held back.
+
+        Else a long step would go by another's name.
+        """
+        with self._lock:
+            self._say()
+
+    def end(self) -> None:
+        """Say how long it took."""
+        seconds = time.monotonic() - self._began
+        self._write(f"({self._done}/{self._total}), {seconds:.0f} s")
+
+    def _say(self) -> None:
+        if not self._held_back or time.monotonic() - self._spoken < _QUIET_SECONDS:
+            return
+        self._spoken, self._held_back = time.monotonic(), False
+        left = _left(self._spoken - self._began, self._done, self._total)
+        self._write(f"({self._done}/{self._total}{left}) {self._note}")
+
+    def _write(self, text: str) -> None:
+        ERR.print(f"{self._description} {text}", markup=False, highlight=False)
 
 
 def _left(seconds: float, done: int, total: int) -> str:

@@ -43,13 +43,27 @@ def extra_of(package: str) -> str | None:
     return next((extra for extra in EXTRAS if wanted in distributions(extra)), None)
 
 
-@cache
 def distributions(extra: str) -> tuple[str, ...]:
     """Return the distributions that an extra brings.
 
     Those of extras that it includes are left out.
+    """
+    others = {name for other in included(extra) for name in _declared(other)}
+    return tuple(name for name in _declared(extra) if name not in others)
 
-    They are read from the metadata of the installed package, so that they stand in one place.
+
+def included(extra: str) -> tuple[str, ...]:
+    """Return the extras all of whose distributions another brings as well."""
+    own = {*_declared(extra)}
+    return tuple(other for other in EXTRAS if _declared(other) and {*_declared(other)} < own)
+
+
+@cache
+def _declared(extra: str) -> tuple[str, ...]:
+    """Return all distributions that an extra brings.
+
+    Those of extras that it includes are among them, for who builds the package writes them out.
+    They are read from its metadata, so that they stand in one place.
     """
     from packaging.requirements import Requirement  # the command line needs it for errors alone
 
@@ -62,7 +76,7 @@ def distributions(extra: str) -> tuple[str, ...]:
         marker = requirement.marker
         if marker and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""}):
             found.append(_canonical(requirement.name))
-    return tuple(name for name in found if name != DISTRIBUTION)
+    return tuple(name for name in dict.fromkeys(found) if name != DISTRIBUTION)
 
 
 def absent(extra: str) -> tuple[str, ...]:

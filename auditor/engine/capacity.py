@@ -21,6 +21,7 @@ from auditor.engine.preparation import Prepared
 from auditor.metrics.metric import METRICS
 from auditor.models.kind import Workload
 from auditor.models.manifest import Location
+from auditor.models.served import SERVED
 from auditor.models.shape import Shape
 from auditor.models.spec import LOGITS_BUDGET, TOKEN_BUDGET
 from auditor.policy import AS_IS
@@ -98,6 +99,7 @@ def need(
     donor: Shape | None = None,
     merged: bool = False,
     stored: bool = True,
+    engine: int = 0,
 ) -> Need:
     """Return what a job of an attack needs, its search included.
 
@@ -110,6 +112,7 @@ def need(
         donor: Shape of the model from which tensors are taken.
         merged: Whether a copy needs the model's weights written first (an adapter was merged).
         stored: Whether the model's files hold its weights in the type that they have in memory.
+        engine: Bytes that an engine holds beside the network, for as long as the network is open.
     """
     own = attack.footprint
     beside = own.kept * shape.linear + own.trained * shape.parameters
@@ -120,6 +123,8 @@ def need(
         copied = (own.copy + own.making) * shape.linear + rest
         weights = max(copied, weights) if merged else copied
     beside += donor.loaded if donor is not None else 0
+    engine *= not own.copy  # it ends with the network whose place a copy takes
+    beside += engine
     batch, training = max(1, min(budget, work.tokens)), own.backward * _backward(shape)
     least = min(own.backward, _LEAST_TOKENS) * _backward(shape)
     written = own.written * shape.linear + rest * bool(own.written)
@@ -129,7 +134,7 @@ def need(
         least=round(weights + beside + max(least, _asking(shape, min(batch, _LEAST_TOKENS)))),
         host=round(
             shape.loaded * (own.aside or (own.lent and not stored))
-            + machine.libraries * own.process
+            + machine.libraries * (own.process + bool(engine))
         ),
         disk=round(disk),
         seconds=_seconds(attack, shape, work, machine, budget),
@@ -294,6 +299,7 @@ def capacity(
         else workload(prepared, everything=everything)
         for everything in (True, False)
     }
+    engines = {arm: _engine(prepared, machine, arm, shapes[arm]) for arm in prepared.plan.arms}
     for variant in prepared.variants:
         if prepared.unavailable(variant) is not None:
             continue
@@ -309,9 +315,26 @@ def capacity(
                 donor=shapes[Arm.ORIGINAL] if variant.attack.requires.donor else None,
                 merged=prepared.locations[arm].adapter is not None,
                 stored=_is_stored(shapes[arm], prepared.locations[arm]),
+                engine=engines[arm],
             )
             lacks += fits(machine, spec.device_map, own[arm], arm, variant.label)
     return Capacity(machine, shapes, needs, lacks)
+
+
+def _engine(prepared: Prepared, machine: Machine, arm: str, shape: Shape) -> int:
+    """Return the bytes that an engine holds beside an arm's network.
+
+    They are 0 where none is asked: without one in the plan, of files that none can hold, and of a
+    network that is spread, over accelerators or into main memory.
+    """
+    spec, location = prepared.plan.arms[arm], prepared.locations[arm]
+    settings = prepared.plan.generation
+    if settings is None or SERVED.get(spec.kind).unsuited(spec, location) is not None:
+        return 0
+    free = machine.memory(spec.device_map)
+    if machine.spreads(spec.device_map) or (free is not None and shape.loaded > free):
+        return 0
+    return settings.held(shape.loaded)
 
 
 def jobs_of(prepared: Prepared, variant: Variant) -> list[tuple[str, Job]]:
@@ -359,9 +382,10 @@ def check_fits(found: Capacity, prepared: Prepared, store: EvidenceStore) -> Non
         f"{lack.free / GB:.1f} GB are free"
         for lack in largest.values()
     ]
+    served = prepared.plan.generation is not None
     raise AuditorError(
         f"the plan does not fit on {found.machine.name}:\n" + "\n".join(lines) + "\n"
-        f"{_way_out(found.machine, max(lack.least for lack in shown), bool(plain))} "
+        f"{_way_out(found.machine, max(lack.least for lack in shown), bool(plain), served)} "
         "--even-if-it-does-not-fit runs it all the same."
     )
 
@@ -372,8 +396,15 @@ def _waits(prepared: Prepared, variant: Variant, arm: str, store: EvidenceStore)
     return any(Arm(of).model == arm and not store.has(job.key) for of, job in jobs)
 
 
-def _way_out(machine: Machine, least: int, whole: bool) -> str:
-    """Return what to change."""
+def _way_out(machine: Machine, least: int, whole: bool, served: bool) -> str:
+    """Return what to change.
+
+    Args:
+        machine: The machine.
+        least: Bytes that are needed.
+        whole: Whether not even the questions without attack fit.
+        served: Whether an engine holds the weights a second time.
+    """
     ways = ["Open the models in a smaller type (`dtype: bfloat16`)"]
     if machine.gpus:
         count = math.ceil(_ROOM * least / max(1, min(machine.gpus)))
@@ -382,6 +413,8 @@ def _way_out(machine: Machine, least: int, whole: bool) -> str:
             if count > 1
             else "put them on an accelerator that is free (`device_map: cuda:1`)"
         )
+    if served:
+        ways.append("leave `generation` out, or give it less `memory`")
     ways.append("take a larger machine")
     if not whole:
         ways.append(

@@ -110,6 +110,15 @@ class Machine(NamedTuple):
             return self.gpus[place] if place < len(self.gpus) else 0
         return sum(self.gpus)
 
+    def spreads(self, device_map: str | None) -> bool:
+        """Whether a model is put on several accelerators.
+
+        Args:
+            device_map: As in a model's spec.
+        """
+        kind = (device_map or "cuda").partition(":")[0]
+        return len(self.gpus) > 1 and kind not in ("cpu", "cuda")
+
 
 class _Stated(BaseModel):
     """A machine as a file states it."""

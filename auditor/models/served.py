@@ -69,6 +69,13 @@ class ServedModel(Protocol):
     ) -> "AuditedModel":
         """Open a located model, and hand it to an engine."""
 
+    @classmethod
+    def unsuited(cls, spec: ModelSpec, location: Location) -> str | None:
+        """Return why no engine can hold a model's files, or None.
+
+        It is a reason of the message ``text_engine_unsuited``.
+        """
+
 
 SERVED: Registry[type[ServedModel]] = Registry("served model", group="auditor.served_models")
 """Kinds of model that an engine can write for, each with the class that opens them."""

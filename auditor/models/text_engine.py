@@ -45,6 +45,8 @@ _SHOWN = 300
 """Most characters of what an engine said that are quoted."""
 _NOT_PASSED_ON = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 """Variables that are of this process's environment alone."""
+_GPUS = "CUDA_VISIBLE_DEVICES"
+"""Variable that names the GPUs which a process sees."""
 
 _VERSIONS = TypeAdapter(dict[str, str])
 _WRITTEN = TypeAdapter(list[list[int]])
@@ -62,6 +64,16 @@ class TextEngine(BaseModel):
     the environment variable ``UNLEARNING_AUDITOR_VLLM`` names there."""
     memory: float = Field(default=4.0, gt=0)
     """GB of keys and values, beside the weights, which it holds a second time."""
+
+    def held(self, weights: int) -> int:
+        """Return the bytes that it holds beside a network.
+
+        It has a second copy of the weights.
+
+        Args:
+            weights: Bytes of them.
+        """
+        return weights + round(self.memory * _GB)
 
     @property
     def interpreter(self) -> str:
@@ -149,6 +161,12 @@ def _environment(**further: str) -> dict[str, str]:
     return {**passed, "PYTHONSAFEPATH": "1", **further}
 
 
+def _names(gpus: Sequence[int]) -> str:
+    """Return what an environment calls some of this process's GPUs."""
+    named = os.environ.get(_GPUS)
+    return ",".join(named.split(",")[gpu] if named else str(gpu) for gpu in gpus)
+
+
 class TextServer:
     """A model that an engine has opened in its own process.
 
@@ -156,13 +174,16 @@ class TextServer:
         asked: The engine.
         order: What is opened, and how, as the engine's program takes it.
         threads: Threads that it computes with on processors.
+        gpus: Numbers of this process's GPUs that it is to see; by default none.
 
     Raises:
         EngineError: It does not open the model.
         AuditorError: Here the engine has other versions than where the job was asked.
     """
 
-    def __init__(self, asked: AskedEngine, order: Mapping[str, Any], threads: int) -> None:
+    def __init__(
+        self, asked: AskedEngine, order: Mapping[str, Any], threads: int, gpus: Sequence[int] = ()
+    ) -> None:
         self._name = asked.settings.engine
         self._numbers = itertools.count()
         self._heard: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -172,7 +193,7 @@ class TextServer:
             stdin=subprocess.PIPE,  # kept open: the process ends when it closes
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env=_environment(OMP_NUM_THREADS=str(threads)),
+            env=_environment(OMP_NUM_THREADS=str(threads), **{_GPUS: _names(gpus)}),
             start_new_session=True,  # so that what it starts can be ended with it
         )
         threading.Thread(target=self._listen, daemon=True).start()

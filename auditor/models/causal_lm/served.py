@@ -21,6 +21,7 @@ from auditor.core.messages import Message, message
 from auditor.models.causal_lm.canary import agreement
 from auditor.models.causal_lm.lora_checkpoint import lora_checkpoint
 from auditor.models.causal_lm.model import CausalLM
+from auditor.models.checkpoint_files import quantization_method
 from auditor.models.devices import gpus_of
 from auditor.models.kind import Tick
 from auditor.models.language.decoding import Sampling
@@ -92,6 +93,16 @@ class ServedCausalLM(CausalLM):
         model = cls(own, location, prompt_format, token_budget, tick)
         model._engine = engine
         return model
+
+    @classmethod
+    def unsuited(cls, spec: ModelSpec, location: Location) -> str | None:
+        """Return why no engine can hold a model's files, or None."""
+        reasons = {
+            "quantized": quantization_method(location.model) is not None,
+            "own_code": cls.spec_type.model_validate(spec.model_dump()).trust_remote_code,
+            "replaced": location.replacement is not None,
+        }
+        return next((name for name, holds in reasons.items() if holds), None)
 
     @property
     def network(self) -> PreTrainedModel:
@@ -167,11 +178,10 @@ class ServedCausalLM(CausalLM):
         """Return why no engine can hold this model, or None."""
         reasons = {
             "quantized": getattr(network.config, "quantization_config", None) is not None,
-            "own_code": self.spec.trust_remote_code,
-            "replaced": self.location.replacement is not None,
             "spread": _is_away(network) or len(gpus_of(network)) > 1,
         }
-        reason = next((name for name, holds in reasons.items() if holds), None)
+        reason = self.unsuited(self.spec, self.location)
+        reason = reason or next((name for name, holds in reasons.items() if holds), None)
         return None if reason is None else message("text_engine_unsuited", reason=reason)
 
     def _by_engine(
@@ -264,7 +274,8 @@ class ServedCausalLM(CausalLM):
             "rank": rank,
             "dtype": str(self.network.dtype).removeprefix("torch."),
         }
-        self._server = TextServer(self._engine, order, torch.get_num_threads())
+        threads, gpus = torch.get_num_threads(), gpus_of(self.network)
+        self._server = TextServer(self._engine, order, threads, gpus)
         self._rank = rank
         return self._server
 

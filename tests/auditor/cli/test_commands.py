@@ -209,6 +209,39 @@ def test_help_lists_each_command_by_the_first_line_of_its_own():
         assert command.help.split("\n")[0] == SUMMARIES[name]
 
 
+def groups(command, context):
+    """Yield a group of commands and those within it, each with its context."""
+    yield command, context
+    for name in command.list_commands(context):
+        inner = command.get_command(context, name)
+        if isinstance(inner, click.Group):
+            yield from groups(inner, click.Context(inner, info_name=name, parent=context))
+
+
+def test_no_summary_in_a_list_of_commands_is_cut():
+    lists = {
+        context.command_path: command.get_help(context)
+        for command, context in groups(cli, click.Context(cli, info_name="auditor"))
+    }
+    assert {"auditor", "auditor facts", "auditor policy"} <= lists.keys()
+    for path, said in lists.items():
+        assert "..." not in said.replace("[ARGS]...", ""), path
+
+
+def test_output_that_is_closed_at_once_is_said_to_be():
+    code = "from auditor.cli.entry import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "policy", "show", "research"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    process.stdout.close()
+    assert "whoever read the output closed it" in process.stderr.read()
+    assert process.wait(timeout=60) == BROKEN
+
+
 def test_a_misspelt_command_is_answered_with_the_right_one(capsys):
     assert run(["verfy"]) == USAGE
     assert "Did you mean verify?" in capsys.readouterr().err

@@ -60,3 +60,22 @@ def test_a_log_tells_the_time_left(monkeypatch):
         time.sleep(0.01)
         on(1, LABEL)
     assert re.search(rf"asking \(1/4, about 0 s left\) {re.escape(LABEL)}", shown.getvalue())
+
+
+def test_a_log_names_the_step_that_takes_long_and_not_the_one_before_it(monkeypatch):
+    shown = io.StringIO()
+    monkeypatch.setattr(progress, "ERR", Console(file=shown, width=400))
+    monkeypatch.setattr(progress, "_QUIET_SECONDS", 0.3)
+    with LogProgress().task("asking", 3) as on:
+        time.sleep(0.4)
+        on(1, "first")
+        on(0, "second")  # too soon after that line to be said at once
+        assert "second" not in shown.getvalue()
+        waited = time.monotonic()
+        while "second" not in shown.getvalue() and time.monotonic() - waited < 20:
+            time.sleep(0.05)
+        lines = shown.getvalue().splitlines()
+        time.sleep(1.3)
+        assert shown.getvalue().splitlines() == lines  # nothing is said twice
+    assert [line.rpartition(" ")[2] for line in lines] == ["(0/3)", "first", "second"]
+    assert shown.getvalue().splitlines()[-1].startswith("asking (1/3), ")

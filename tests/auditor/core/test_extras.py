@@ -26,6 +26,15 @@ def test_a_package_has_the_extra_that_brings_it(package, extra):
     assert extras.extra_of(package) == extra
 
 
+def test_what_an_included_extra_brings_is_listed_with_that_one_alone():
+    assert {"torch", "transformers"} <= {*extras.distributions("audit")}
+    assert extras.included("audit") == extras.included("sigstore") == ()
+    assert extras.included("gguf") == extras.included("ray") == ("audit",)
+    assert extras.included("inception") == ("audit", "images")
+    assert set(extras.distributions("gguf")) == {"gguf", "xllamacpp"}
+    assert set(extras.distributions("inception")) == {"torch-fidelity", "torchvision"}
+
+
 def test_a_missing_package_of_an_extra_is_named_with_it():
     error = missing_extra(ModuleNotFoundError("No module named 'torch'", name="torch"))
     assert error is not None

@@ -13,8 +13,10 @@ from auditor.core.errors import AuditorError
 from auditor.core.progress import SilentProgress
 from auditor.core.wording import sentence
 from auditor.engine.audit import run_audit
+from auditor.engine.capacity import capacity, check_fits, shapes_of
 from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.executors.processes import ProcessesExecutor
+from auditor.engine.machine import GB, stated
 from auditor.engine.plan import parse_plan
 from auditor.engine.plan_checks import check_plan
 from auditor.engine.preparation import prepare
@@ -215,6 +217,87 @@ def test_plan_and_doctor_name_the_engine(planned, tmp_path, monkeypatch, capsys)
     found = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
     assert not found["generation engine"]["ok"]
     assert "is no program" in found["generation engine"]["found"]
+
+
+@pytest.fixture
+def sized(people, planned, tmp_path, monkeypatch):
+    """Prepare a plan whose engine has 3 GB of keys and values, and the same plan without one."""
+    use_worker(monkeypatch)
+    store = FolderStore(tmp_path / "store")
+
+    def make(attacks=(), **spec):
+        first, second, third = (
+            {"path": str(people.model_path(name))} | spec
+            for name in ("retrained-1", "original", "retrained-0")
+        )
+        models = {"unlearned": first, "original": second, "retrained": [third]}
+        plans = (
+            planned(generation=engine, attacks=[*attacks], **models)
+            for engine in (ENGINE | {"memory": 3.0}, None)
+        )
+        return *(prepare(plan, store, SilentProgress()) for plan in plans), store
+
+    return make
+
+
+def more(beside, alone, machine):
+    """What the needs of a plan with an engine exceed those of one without, by label and arm."""
+    shapes = shapes_of(alone)
+    with_, without = (capacity(each, machine, shapes).needs for each in (beside, alone))
+    return shapes, {
+        (label, arm): (need.device - old.device, need.least - old.least, need.host - old.host)
+        for label in with_
+        for arm, need in with_[label].items()
+        for old in [without[label][arm]]
+    }
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [
+        stated("1xH100")._replace(libraries=7),
+        stated("1xH100")._replace(gpus=(), host=100 * GB, libraries=7),
+    ],
+    ids=["accelerator", "main memory"],
+)
+def test_the_engines_copy_and_its_keys_and_values_count_beside_the_model(machine, sized):
+    attacks = [
+        {"attack": "prompting/prefill"},
+        {"attack": "relearning/benign"},
+        {"attack": "quantization/bnb", "parameters": {"format": "nf4"}},
+    ]
+    beside, alone, _ = sized(attacks=attacks)
+    shapes, found = more(beside, alone, machine)
+    assert {label.partition(" ")[0] for label, _ in found} == {
+        "none/as-is", "prompting/prefill", "relearning/benign", "quantization/bnb"
+    }  # fmt: skip
+    for (label, arm), added in found.items():
+        held = shapes[arm].loaded + 3 * GB
+        ends = label.startswith("quantization/")  # a copy takes the place of network and engine
+        assert added == ((0, 0, 0) if ends else (held, held, 7)), label
+
+
+def test_an_engine_counts_only_for_networks_that_it_is_asked_for(sized):
+    machine = stated("2xH100")
+    spread = sized(device_map="auto")
+    assert set(more(*spread[:2], machine)[1].values()) == {(0, 0, 0)}
+    one = stated("1xH100")
+    assert (0, 0, 0) not in more(*spread[:2], one)[1].values()
+    assert set(more(*spread[:2], one._replace(gpus=(1000,)))[1].values()) == {(0, 0, 0)}
+    own_code = sized(trust_remote_code=True)
+    assert set(more(*own_code[:2], one)[1].values()) == {(0, 0, 0)}
+    assert (0, 0, 0) not in more(*sized(device_map="cuda:1")[:2], machine)[1].values()
+
+
+def test_a_plan_whose_engine_does_not_fit_is_refused_with_the_way_out(sized):
+    beside, alone, store = sized()
+    machine, shapes = stated("1x80GB")._replace(gpus=(2 * GB,)), shapes_of(alone)
+    check_fits(capacity(alone, machine, shapes), alone, store)
+    with pytest.raises(AuditorError, match="leave `generation` out, or give it less `memory`"):
+        check_fits(capacity(beside, machine, shapes), beside, store)
+    with pytest.raises(AuditorError) as refused:
+        check_fits(capacity(alone, machine._replace(gpus=(1,)), shapes), alone, store)
+    assert "`generation`" not in str(refused.value)
 
 
 def test_a_section_is_read_with_its_paths(tmp_path, planned):

@@ -20,7 +20,7 @@ from auditor.core.errors import AuditorError
 from auditor.models import text_engine
 from auditor.models.language.decoding import Sampling
 from auditor.models.network_state import NetworkState
-from auditor.models.text_engine import EngineError
+from auditor.models.text_engine import EngineError, TextServer
 
 NEW = 12
 
@@ -438,6 +438,22 @@ def test_an_engine_of_other_versions_is_no_engine_of_this_audit(directories, ser
     asked = ASKED.model_copy(update={"versions": {**VERSIONS, "torch": "1"}})
     with pytest.raises(AuditorError, match="of other versions"):
         served(directories["llama"], asked).generate(PROMPTS, NEW)
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus", "seen"),
+    [(None, (), ""), (None, (1,), "1"), ("GPU-a,GPU-b", (1,), "GPU-b"), ("", (), "")],
+)
+def test_the_engine_sees_the_gpus_of_the_network_alone(
+    visible, gpus, seen, directories, monkeypatch, tmp_path
+):
+    use_worker(monkeypatch, gpus=tmp_path / "gpus")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    order = {"model": str(directories["llama"]), "rank": 0, "dtype": "float32"}
+    TextServer(ASKED, order, 1, gpus).close()
+    assert (tmp_path / "gpus").read_text() == seen
 
 
 def test_scores_are_the_networks_own(directories, served, tmp_path):

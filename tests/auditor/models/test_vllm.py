@@ -133,7 +133,7 @@ def test_logits_that_are_no_numbers_are_told(tmp_path, tokenizer, asked):
         network.model.norm.weight.fill_(float("nan"))
     folder = save(tmp_path / "broken", network, tokenizer)
     order = {"model": str(folder), "adapter": None, "rank": 0, "dtype": "float32"}
-    server = TextServer(asked, order, 1)
+    server = TextServer(asked, order, 1, range(torch.cuda.device_count()))
     try:
         with pytest.raises(Exception, match="not finite"):
             server.write([[5, 6, 7]], 4, [0])
