@@ -51,16 +51,16 @@ def test_it_is_for_audits_in_which_a_model_has_an_eraser(pipelines):
 @pytest.mark.slow
 @pytest.mark.nightly
 def test_an_eraser_beside_the_originals_weights_fails(shapes_world, tmp_path):
-    """SLD keeps most circles from being drawn; without it the original is there."""
+    """SLD keeps circles alone from being drawn; without it the original is there."""
     erased = {"name": "sld", "concept": "a circle", "warmup_steps": 0, "guidance_scale": 5000}
-    erased |= {"threshold": 1.0, "momentum_scale": 0.5, "momentum_beta": 0.7}
+    erased |= {"threshold": 1.0, "momentum_scale": 2.0, "momentum_beta": 0.7}
     spec = TextToImageSpec(
         path=str(shapes_world.model_path("original")), sampling=SAMPLING, eraser=erased
     )
     evaluator = shapes_examiner(shapes_world, 48)
     subject = TextToImage(spec, locate(spec))
-    asked = [row.k for row in evaluator.evaluate(subject, ("forget",))]
-    assert sum(asked) / len(asked) < 0.4
+    assert _share(evaluator.evaluate(subject, ("forget",))) < 0.2
+    assert _share(evaluator.evaluate(subject, ("retain",))) > 0.7
     plan = shapes_plan(shapes_world, "original", ["retrained-0"]).model_dump(mode="json")
     plan["unlearned"]["eraser"] = erased
     plan |= {"profile": None, "attacks": [{"attack": "tampering/without-eraser"}]}
@@ -73,3 +73,7 @@ def test_an_eraser_beside_the_originals_weights_fails(shapes_world, tmp_path):
     assert "tampering/without-eraser" in named
     (arm,) = [a for a in certificate["identity"]["arms"] if a["arm"] == "unlearned"]
     assert "eraser-sld.py" in arm["files"]
+
+
+def _share(rows):
+    return sum(row.k for row in rows) / len(rows)
