@@ -30,6 +30,7 @@ TEMPLATES = "additional_chat_templates"
 """Folder from which a tokenizer takes further chat templates."""
 TOKENIZER = "tokenizer/"
 """What the names of files begin with that belong to a tokenizer from elsewhere."""
+_ADAPTER, _REPLACEMENT = "adapter/", "replacement/"
 _OF_THE_MODEL = ("generation_config.json", ".py")
 """Endings of files that are the model's own, wherever its tokenizer is from."""
 _ASKING = (
@@ -174,21 +175,23 @@ def are_logs(files: Iterable[str]) -> bool:
 
 
 def hashed_files(location: Location) -> dict[str, Path]:
-    """Return the files of a model by their names in its manifest.
+    """Return the files of a model by their names in its manifest."""
+    return {name: file_of(location, name) for name in location.manifest.files}
 
-    Those that replace some of its weights lie where its kind knows.
-    """
-    roots = {"adapter/": location.adapter, TOKENIZER: location.tokenizer}
-    found = {}
-    for name in location.manifest.files:
-        place = location.model / name
-        for prefix, root in roots.items():
-            if root is not None and name.startswith(prefix):
-                place = root / name.removeprefix(prefix)
-        if location.gguf is not None and _is_whole(name):
-            place = location.gguf
-        found[name] = place
-    return found
+
+def file_of(location: Location, name: str) -> Path:
+    """Return a file of a model by its name in the manifest."""
+    if location.gguf is not None and _is_whole(name):
+        return location.gguf
+    roots = {
+        _ADAPTER: location.adapter,
+        TOKENIZER: location.tokenizer,
+        _REPLACEMENT: location.replacement,
+    }
+    for prefix, root in roots.items():
+        if root is not None and name.startswith(prefix):
+            return root / name.removeprefix(prefix) if root.is_dir() else root
+    return location.model / name
 
 
 def files_beside(location: Location) -> tuple[str, ...]:
