@@ -408,7 +408,7 @@ def test_a_file_that_changes_while_it_is_described_leaves_no_description(
     file, llama, tmp_path, monkeypatch
 ):
     """Else its digest would stand for another file's tokenizer, now and in every later audit."""
-    path = tmp_path / "m.gguf"
+    path = tmp_path / "described-while-it-changes.gguf"
     shutil.copyfile(file, path)
     whole = path.read_bytes()
 
