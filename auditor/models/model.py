@@ -114,7 +114,7 @@ class AuditedModel(ABC):
         self._check_changed(self._location)
 
     def _hashed_files(self, location: Location) -> Mapping[str, Path]:
-        """Return the files that are read of a model, by their names in its manifest."""
+        """Return the files that are read, by name in the manifest."""
         return hashed_files(location)
 
     def _check_changed(self, location: Location) -> None:

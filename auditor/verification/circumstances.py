@@ -195,7 +195,7 @@ def warnings_again(
 
 
 def _engine(rows: Sequence[MatrixRow], store: EvidenceStore) -> Message | None:
-    """Return what an engine wrote for a matrix and for the searches that it used."""
+    """Return what an engine wrote for a matrix, searches included."""
     used = dict.fromkeys(_each([row.jobs for row in rows]))
     searches = (entry["key"] for key in used for entry in store.identity(key).get("pool", ()))
     return engine_message(store, dict.fromkeys([*used, *searches]))
