@@ -71,7 +71,7 @@ class TextToImage(AuditedModel):
         return self._opened
 
     def _hashed_files(self, location: Location) -> Mapping[str, Path]:
-        """Return the files of the pipeline and of its replacement; an eraser is none."""
+        """Return the files of the pipeline and its replacement, without erasers."""
         found = dict(hashed_pipeline(self.spec, location).files)
         if location.replacement:
             found |= find_replacement(str(location.replacement), self.spec.allow_pickle).named
