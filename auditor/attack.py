@@ -23,7 +23,7 @@ from auditor.core.registry import Registry
 from auditor.core.roles import ControlKind, Role
 from auditor.core.source_attributes import NotLiteralError, class_attributes, named_class
 from auditor.models.kind import default_kind
-from auditor.models.manifest import are_logs, asking_files
+from auditor.models.manifest import are_logs, asked_alike
 
 if TYPE_CHECKING:
     from auditor.core.facts import FactSets
@@ -501,9 +501,9 @@ class AttackMetadata:
             return message("no_reasoning_model")
         if not self.requires.asked_otherwise or Arm.ORIGINAL not in files:
             return None
-        if any(asking_files(own) != asking_files(files[Arm.ORIGINAL]) for own in files.values()):
-            return None
-        return message("asked_as_the_original")
+        if all(asked_alike(own, files[Arm.ORIGINAL]) for own in files.values()):
+            return message("asked_as_the_original")
+        return None
 
     @property
     def paragraphs(self) -> tuple[str, ...]:

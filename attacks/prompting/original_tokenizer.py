@@ -28,7 +28,8 @@ class OriginalTokenizer(Attack[Parameters, LanguageModel, TextEvaluator]):
 
     Here each arm's weights are asked through the original's files. Where every model of the audit
     has the original's (tokenizer, templates and generation settings, compared by digest), this is
-    the model as it is: the attack does not apply, costs nothing, and a PASS does not need it.
+    the model as it is: the attack does not apply, costs nothing, and a PASS does not need it. A
+    GGUF file holds all of these within, so that it applies wherever such a file is another one.
 
     Where files differ it is needed, and it looks at what the difference does: it counts the facts
     that an arm's own tokenizer turns into other tokens than the original's. Where there are any,

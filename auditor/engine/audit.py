@@ -65,7 +65,7 @@ class AuditOutcome:
     started: datetime
     wall_seconds: float
     engine: Message | None = None
-    """What another engine wrote; None where the plan names none."""
+    """What another engine wrote; None where no job was to ask one."""
 
 
 def run_audit(
@@ -146,7 +146,7 @@ def run_audit(
         devices=tuple(sorted({found.device for found in environments if found is not None})),
         started=started,
         wall_seconds=time.monotonic() - began,
-        engine=engine_message(prepared.engine, store, seals),
+        engine=engine_message(store, seals),
     )
 
 

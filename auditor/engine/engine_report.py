@@ -2,42 +2,39 @@
 
 from collections.abc import Iterable
 
+from auditor.core.hashing import canonical_json
 from auditor.core.messages import Message, message
 from auditor.engine.execution import ENGINE_NOTE
-from auditor.models.text_engine import AskedEngine
 from auditor.store.base import EvidenceStore
 
 
-def engine_message(
-    asked: AskedEngine | None, store: EvidenceStore, keys: Iterable[str]
-) -> Message | None:
+def engine_message(store: EvidenceStore, keys: Iterable[str]) -> Message | None:
     """Return what an engine wrote, and why it was refused.
 
     Args:
-        asked: The plan's engine.
         store: Where the evidence is.
-        keys: Keys of the finished jobs.
+        keys: Keys of the finished jobs, in any order.
 
     Returns:
-        None where the plan names no engine.
+        None where no job was to ask an engine.
 
     Raises:
         EvidenceChangedError: Evidence was changed after it was measured, or is not there.
     """
-    if asked is None:
+    asked = {key: engine for key in keys if (engine := store.identity(key).get("engine"))}
+    if not asked:
         return None
-    noted = [store.notes(key).get(ENGINE_NOTE) for key in keys]
-    counted = [note for note in noted if isinstance(note, dict)]
-    refused = [Message.model_validate(said) for note in counted for said in note["refused"]]
+    counted = [store.notes(key)[ENGINE_NOTE] for key in asked]
+    refused = {canonical_json(said): said for note in counted for said in note["refused"]}
     texts, network, read = (
         sum(int(note[name]) for note in counted) for name in ("engine", "network", "read")
     )
     return message(
         "text_engine_wrote",
-        engine=asked.versions["vllm"],
+        engine=", ".join(sorted({engine["versions"]["vllm"] for engine in asked.values()})),
         texts=texts,
         network=network,
         read=read,
         jobs=sum(bool(note["refused"]) for note in counted),
-        refused=list(dict.fromkeys(refused)),
+        refused=[said for _, said in sorted(refused.items())],
     )

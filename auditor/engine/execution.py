@@ -22,7 +22,7 @@ from auditor.core.records import Cost, Record, check_malformed
 from auditor.engine.derived_models import DerivedModels
 from auditor.engine.environment import environment_of
 from auditor.engine.failure import Failure, FailureKind, kind_of
-from auditor.engine.job import Job, measuring_code
+from auditor.engine.job import Job, measuring_code, writing_code
 from auditor.models.model import AuditedModel
 from auditor.models.served import EngineUse, ServedModel
 from auditor.store.base import EvidenceStore
@@ -126,8 +126,12 @@ def _failure(error: BaseException, *, ends_model: bool) -> Failure:
 
 
 def _check_other_code(job: Job) -> None:
-    if measuring_code(job.attack, job.metrics, job.kind) != job.code:
+    own = measuring_code(job.attack, job.metrics, job.kind, job.spec)
+    engine = job.engine
+    asks = engine is None or writing_code(job.kind, engine.settings.engine) == engine.code
+    if own != job.code or not asks:
+        about = job.attack if asks else "texts by an engine"
         raise AuditorError(
-            f"this worker has other code for {job.attack} than the process that asked; install the "
+            f"this worker has other code for {about} than the process that asked; install the "
             "same version of this package and its plug-ins on every machine of the audit."
         )

@@ -16,8 +16,9 @@ from auditor.engine.fingerprint import fingerprint
 from auditor.metrics.metric import METRICS
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.kind import AnySpec, ModelKind, kind_named
-from auditor.models.spec import PromptFormat
-from auditor.models.text_engine import AskedEngine
+from auditor.models.served import SERVED
+from auditor.models.spec import ModelSpec, PromptFormat
+from auditor.models.text_engine import AskedEngine, engine_code
 
 Stage = Literal["search", "measure"]
 
@@ -141,14 +142,28 @@ class Job(BaseModel):
         return instantiate(self.attack, self.parameters)
 
 
-def measuring_code(attack: str, metrics: Sequence[str], kind: ModelKind) -> str:
+def measuring_code(
+    attack: str, metrics: Sequence[str], kind: ModelKind, spec: ModelSpec | None = None
+) -> str:
     """Digest the code that decides what a job finds.
 
     Args:
         attack: Name of the attack.
         metrics: Names of the metrics.
         kind: Kind of the model.
+        spec: Spec of the model, which may name plug-ins.
     """
     modules = [ATTACKS.get(attack).__module__]
     modules += [METRICS.get(name).__module__ for name in metrics]
-    return fingerprint([*modules, *kind.code])
+    further = () if spec is None else kind.modules(spec)
+    return fingerprint([*modules, *kind.code, *further])
+
+
+def writing_code(kind: ModelKind, engine: str) -> str:
+    """Digest the code that asks an engine and checks what it answers.
+
+    Args:
+        kind: Kind of the models that it writes for.
+        engine: Its name.
+    """
+    return fingerprint([SERVED.get(kind.name).__module__, *engine_code(engine)])

@@ -16,8 +16,7 @@ from auditor.core.roles import Role
 from auditor.data import checks, null_facts
 from auditor.data.folds import names_entities
 from auditor.engine.expansion import Variant, expand, explicit, inapplicable
-from auditor.engine.fingerprint import fingerprint
-from auditor.engine.job import Donor, Job, Pooled, Stage, measuring_code
+from auditor.engine.job import Donor, Job, Pooled, Stage, measuring_code, writing_code
 from auditor.engine.locations import Locations
 from auditor.engine.plan import AuditPlan
 from auditor.engine.plan_checks import missing, problems_of_sets, read_sets
@@ -29,9 +28,8 @@ from auditor.models.manifest import Location
 from auditor.models.opening import asked_facts, check_unopenable, locate
 from auditor.models.prompts_as_read import facts_as_read
 from auditor.models.provenance import Provenance, asked_otherwise, provenances, unchecked
-from auditor.models.served import SERVED
 from auditor.models.spec import PromptFormat
-from auditor.models.text_engine import AskedEngine, engine_code, engine_versions
+from auditor.models.text_engine import AskedEngine, engine_versions
 from auditor.policy import check_expired
 from auditor.statistics.weights import LEAST_CHANGE
 from auditor.store.base import EvidenceStore
@@ -183,21 +181,21 @@ class Prepared:
         pool: tuple[Pooled, ...] = (),
     ) -> Job:
         attack: AnyAttack = variant.attack
-        asked = self.asked.get(arm.model)
+        asked, spec = self.asked.get(arm.model), self.plan.arms[arm.model]
         return Job(
             stage=stage,
             attack=attack.name,
             parameters=parameters,
             inputs=dict(attack.inputs()),
             seed=seed,
-            spec=self.plan.arms[arm.model],
+            spec=spec,
             model=self.locations[arm.model].manifest.digest,
             facts=self.others[arm.world] if arm.world else self.facts,
             metrics=self.plan.metrics.all,
             format=self.plan.format,
             prompts=None if asked is None else asked.digest,
             token_budget=self.plan.token_budget,
-            code=measuring_code(attack.name, self.plan.metrics.all, self.plan.kind),
+            code=measuring_code(attack.name, self.plan.metrics.all, self.plan.kind, spec),
             pool=pool,
             auxiliary=self.auxiliary,
             donor=self._donor if attack.requires.donor else None,
@@ -270,9 +268,8 @@ def _engine(plan: AuditPlan) -> AskedEngine | None:
     """
     if plan.generation is None:
         return None
-    served = SERVED.get(plan.kind.name).__module__
     versions = engine_versions(plan.generation)
-    code = fingerprint([served, *engine_code(plan.generation.engine)])
+    code = writing_code(plan.kind, plan.generation.engine)
     return AskedEngine(settings=plan.generation, versions=versions, code=code)
 
 

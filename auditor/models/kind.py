@@ -162,6 +162,13 @@ class ModelKind(ABC):
     trainable: ClassVar[bool] = False
     """Whether a baseline can be built of a base checkpoint of this kind."""
 
+    def modules(self, spec: ModelSpec) -> tuple[str, ...]:
+        """Return further modules that decide what this one model answers.
+
+        Plug-ins that a spec names are such; ``code`` has those of every model of the kind.
+        """
+        return ()
+
     def deciding(self, data: DataSection | None) -> tuple[str, ...]:
         """Return the metrics that decide beside the primary one, by default.
 

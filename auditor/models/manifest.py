@@ -30,6 +30,7 @@ TEMPLATES = "additional_chat_templates"
 """Folder from which a tokenizer takes further chat templates."""
 TOKENIZER = "tokenizer/"
 """What the names of files begin with that belong to a tokenizer from elsewhere."""
+_ADAPTER, _REPLACEMENT = "adapter/", "replacement/"
 _OF_THE_MODEL = ("generation_config.json", ".py")
 """Endings of files that are the model's own, wherever its tokenizer is from."""
 _ASKING = (
@@ -62,12 +63,12 @@ class Manifest(BaseModel):
     @property
     def is_one_file(self) -> bool:
         """Whether the model is one file, with tokenizer and settings."""
-        return any("/" not in name and name.lower().endswith(WHOLE_MODELS) for name in self.files)
+        return any(map(_is_whole, self.files))
 
     @property
     def weights_digest(self) -> str:
         """The same over the weight files alone, whatever else lies beside them."""
-        return digest({k: v for k, v in self.files.items() if k.endswith(WEIGHTS)})
+        return digest({k: v for k, v in self.files.items() if k.lower().endswith(WEIGHTS)})
 
 
 class Location(BaseModel):
@@ -124,6 +125,27 @@ def asking_files(files: Mapping[str, str]) -> dict[str, str]:
     return kept | given
 
 
+def asked_alike(files: Mapping[str, str], others: Mapping[str, str]) -> bool:
+    """Whether the files of two models say alike how they are asked.
+
+    A model of one file says it within, so that only equal files of this form are known to.
+
+    Args:
+        files: Digests of the files of one model by name.
+        others: Those of the other.
+    """
+    return asking_files(files) == asking_files(others) and _whole(files) == _whole(others)
+
+
+def _whole(files: Mapping[str, str]) -> set[str]:
+    """Return the digests of files that are each a whole model."""
+    return {digest for name, digest in files.items() if _is_whole(name)}
+
+
+def _is_whole(name: str) -> bool:
+    return "/" not in name and name.lower().endswith(WHOLE_MODELS)
+
+
 def _asks(name: str) -> bool:
     """Whether a file may decide how a language model is asked."""
     placed = "/" not in name or name.startswith(f"{TEMPLATES}/")
@@ -150,6 +172,26 @@ def are_logs(files: Iterable[str]) -> bool:
     """
     names = list(files)
     return bool(names) and all(name.startswith(LOGS) for name in names)
+
+
+def hashed_files(location: Location) -> dict[str, Path]:
+    """Return the files of a model by their names in its manifest."""
+    return {name: file_of(location, name) for name in location.manifest.files}
+
+
+def file_of(location: Location, name: str) -> Path:
+    """Return a file of a model by its name in the manifest."""
+    if location.gguf is not None and _is_whole(name):
+        return location.gguf
+    roots = {
+        _ADAPTER: location.adapter,
+        TOKENIZER: location.tokenizer,
+        _REPLACEMENT: location.replacement,
+    }
+    for prefix, root in roots.items():
+        if root is not None and name.startswith(prefix):
+            return root / name.removeprefix(prefix) if root.is_dir() else root
+    return location.model / name
 
 
 def files_beside(location: Location) -> tuple[str, ...]:

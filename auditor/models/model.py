@@ -1,18 +1,22 @@
 """Base class of models under audit, whatever their modality."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auditor.core.errors import AuditorError, DoesNotFitError
-from auditor.models.manifest import Location, Manifest
+from auditor.core.errors import AuditorError, DoesNotFitError, OpeningError
+from auditor.core.kept_digests import kept_digest
+from auditor.models.manifest import Location, Manifest, hashed_files
 from auditor.models.spec import ModelSpec, PromptFormat
 
 if TYPE_CHECKING:  # logs stand in for models where torch is not installed
     from torch import nn
+
+_SHOWN = 5
+"""Most files that a message names."""
 
 
 @dataclass
@@ -94,6 +98,7 @@ class AuditedModel(ABC):
 
         Raises:
             DoesNotFitError: They do not.
+            OpeningError: The files are not those that were hashed.
         """
         if self._location is None:
             yield
@@ -106,6 +111,29 @@ class AuditedModel(ABC):
         except DoesNotFitError:
             self.fits = False
             raise
+        self._check_changed(self._location)
+
+    def _hashed_files(self, location: Location) -> Mapping[str, Path]:
+        """Return the files that are read, by name in the manifest."""
+        return hashed_files(location)
+
+    def _check_changed(self, location: Location) -> None:
+        """Refuse files that were changed between hashing and loading.
+
+        What is measured would count as another model's. It is looked at after loading, so that
+        nothing can change in between.
+
+        Raises:
+            OpeningError: Names them.
+        """
+        files = self._hashed_files(location)
+        hashed = location.manifest.files
+        changed = [n for n, file in files.items() if not _is_of(file, hashed[n])]
+        if changed:
+            raise OpeningError(
+                f"{location.model} was changed since it was hashed: {', '.join(changed[:_SHOWN])}. "
+                "Leave the files of models alone while they are audited, and start again."
+            )
 
     @abstractmethod
     def preserve_weights(self) -> "AbstractContextManager[nn.Module]":
@@ -122,3 +150,11 @@ class AuditedModel(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of the weights."""
+
+
+def _is_of(file: Path, digest: str) -> bool:
+    """Whether a file is there with this digest."""
+    try:
+        return kept_digest(file) == digest
+    except OSError:
+        return False

@@ -10,11 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from auditor.core.errors import AuditorError
-from auditor.models.manifest import Location
+from auditor.models.manifest import Location, file_of
 
 _ENDING = ".safetensors"
-_ADAPTER = "adapter/"
-_REPLACEMENT = "replacement/"
 _LENGTH = 8
 """Bytes at the beginning of a file that say how long its header is."""
 _LONGEST = 100_000_000
@@ -88,7 +86,7 @@ def tensor_files(location: Location) -> Iterator[tuple[str, Path]]:
     """Yield safetensors files of a located model with their folders' names."""
     for file in location.manifest.files:
         if file.endswith(_ENDING):
-            yield file.rpartition("/")[0], _path(location, file)
+            yield file.rpartition("/")[0], file_of(location, file)
 
 
 def stored_tensors(location: Location) -> dict[str, StoredTensor]:
@@ -140,13 +138,3 @@ def _single(read: npt.NDArray[np.generic], kind: str) -> npt.NDArray[np.float32]
     if kind != "BF16":
         return read.astype(np.float32)
     return (read.astype(np.uint32) << 16).view(np.float32)
-
-
-def _path(location: Location, file: str) -> Path:
-    """Path of a file of the manifest."""
-    if location.adapter is not None and file.startswith(_ADAPTER):
-        return location.adapter / file.removeprefix(_ADAPTER)
-    if location.replacement is not None and file.startswith(_REPLACEMENT):
-        replacement, own = location.replacement, file.removeprefix(_REPLACEMENT)
-        return replacement / own if replacement.is_dir() else replacement
-    return location.model / file

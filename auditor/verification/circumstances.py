@@ -19,6 +19,7 @@ from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError, ContradictedError
 from auditor.core.facts import FactSets
 from auditor.core.messages import Message, message
+from auditor.engine.engine_report import engine_message
 from auditor.engine.plan import AuditPlan, parse_plan
 from auditor.engine.plan_warnings import PlannedAttack, plan_warnings
 from auditor.engine.preparation import TriedFormat
@@ -49,7 +50,6 @@ TAKEN = frozenset(
         "special_tokens_in_facts",
         "stored_type_differs",
         "template_arguments_unread",
-        "text_engine_wrote",
         "traces_emptied",
         "traces_known",
         "traces_split",
@@ -168,9 +168,9 @@ def weights_again(certificate: Certificate, store: EvidenceStore) -> WeightsPart
 def warnings_again(
     certificate: Certificate, plan: AuditPlan, rows: Sequence[MatrixRow], store: EvidenceStore
 ) -> tuple[Message, ...]:
-    """Return warnings that follow from plan, facts, files and record.
+    """Return warnings that follow from plan, facts, files, record and evidence.
 
-    Those on what happened on the machine of the audit are taken as they stand.
+    Those on what happened on the machine of the audit are taken as they stand, at their places.
 
     Args:
         certificate: names files and earlier audits.
@@ -188,9 +188,17 @@ def warnings_again(
     better = better_format(tried, asked, plan.metrics.primary) if tried else None
     past = (audit.facts_digest for audit in certificate.identity.earlier_audits)
     expected = [*found, *([better] if better else []), *history_warnings(sets, store, past)]
-    if expected == [said for said in certificate.warnings if said.code not in TAKEN]:
-        return certificate.warnings
-    return (*expected, *(said for said in certificate.warnings if said.code in TAKEN))
+    expected += filter(None, [_engine(rows, store)])
+    again = iter(expected)
+    kept = [s if s.code in TAKEN else next(again, None) for s in certificate.warnings]
+    return (*filter(None, kept), *again)
+
+
+def _engine(rows: Sequence[MatrixRow], store: EvidenceStore) -> Message | None:
+    """Return what an engine wrote for a matrix, searches included."""
+    used = dict.fromkeys(_each([row.jobs for row in rows]))
+    searches = (entry["key"] for key in used for entry in store.identity(key).get("pool", ()))
+    return engine_message(store, dict.fromkeys([*used, *searches]))
 
 
 def _locations(certificate: Certificate, store: EvidenceStore) -> dict[str, Location]:

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters
 from auditor.core.errors import AuditorError
 from auditor.core.messages import message
+from auditor.engine.copies import copy_of
 from auditor.models.causal_lm.spec import CausalLMSpec
 from auditor.models.opening import check_unopenable, locate
 from auditor.models.preserve import weights_digest
@@ -112,3 +113,39 @@ def test_weights_without_their_label_are_refused(checkpoint, tmp_path):
     edit_json(folder / "config.json", quantization_config=None)
     with pytest.raises(AuditorError):
         check_unopenable(CausalLMSpec(path=str(folder)), locate(CausalLMSpec(path=str(folder))))
+
+
+def trained(model, step):
+    """A model whose linear layers moved, as LoRA moves them; embeddings and head stay."""
+    found = copy.deepcopy(model)
+    torch.manual_seed(7)
+    with torch.no_grad():
+        for name, parameter in found.named_parameters():
+            if parameter.ndim > 1 and "layers" in name:
+                parameter.add_(step * parameter.std() * torch.randn_like(parameter))
+    return found
+
+
+@pytest.mark.parametrize("retrained", ["rounded", "plain"])
+def test_a_model_that_was_trained_is_no_copy_of_a_rounded_one(
+    retrained, checkpoint, plain, tmp_path
+):
+    preset, folder = checkpoint
+    other = trained(plain, 0.3)
+    if retrained == "plain":
+        save(tmp_path / "r", other, make_tokenizer())
+    else:
+        written.write_compressed(tmp_path / "r", other, make_tokenizer(), preset)
+    one, two = (locate(CausalLMSpec(path=str(place))) for place in (folder, tmp_path / "r"))
+    assert copy_of(one, two) is None
+    assert copy_of(two, one) is None
+
+
+@pytest.mark.parametrize("step", [0.0, 1e-6])
+def test_a_rounded_copy_of_a_rounded_model_is_found(step, checkpoint, plain, tmp_path):
+    preset, folder = checkpoint
+    written.write_compressed(tmp_path / "r", trained(plain, step), make_tokenizer(), preset)
+    one, two = (locate(CausalLMSpec(path=str(place))) for place in (folder, tmp_path / "r"))
+    found = copy_of(one, two)
+    assert found is not None
+    assert found.matrices >= 2 * 7 + 2

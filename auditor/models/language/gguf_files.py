@@ -31,8 +31,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from auditor.core.cache import cache_folder
 from auditor.core.errors import AuditorError
 from auditor.core.files import whole_folder
-from auditor.core.hashing import digest
+from auditor.core.hashing import digest, digest_file
 from auditor.core.packages import installed_version
+from auditor.models import gguf_header
 from auditor.models.gguf_header import GGUFHeader, read_header
 from auditor.models.language.loading import load_directory, read_config
 from auditor.models.language.spec import LanguageSpec
@@ -40,8 +41,6 @@ from auditor.models.manifest import Location
 
 _LIBRARIES = ("transformers", "tokenizers", "gguf")
 """Libraries that decide what is read out of a file."""
-_LAYOUT = 1
-"""Number of the way in which this module writes it."""
 _FREQUENCIES = "rope_freqs.weight"
 """Tensor by which llama.cpp scales rotary frequencies; no weight of the network."""
 _LLAMA3 = {
@@ -68,8 +67,9 @@ _WITHOUT_EFFECT = frozenset(
 def described(path: Path, file_digest: str, header: GGUFHeader) -> Path:
     """Return a folder with a file's settings and tokenizer.
 
-    They have the form of `transformers`. It lies in the user's cache, under the digest of the file
-    and the versions of the libraries, and is made where it is not there yet.
+    They have the form of `transformers`. It lies in the user's cache, under the digests of the file
+    and of the code that describes it and the versions of the libraries, and is made where it is not
+    there yet.
 
     Args:
         path: The file.
@@ -78,15 +78,21 @@ def described(path: Path, file_digest: str, header: GGUFHeader) -> Path:
 
     Raises:
         AuditorError: `transformers` does not open its architecture or its tokenizer, or would pass
-            over a part of what it says.
+            over a part of what it says; or the file was changed meanwhile.
     """
     versions = {name: installed_version(name) for name in _LIBRARIES}
-    key = digest({"file": file_digest, "layout": _LAYOUT, "libraries": versions})
+    code = [digest_file(Path(module)) for module in (__file__, gguf_header.__file__)]
+    key = digest({"file": file_digest, "code": code, "libraries": versions})
     folder = cache_folder() / "gguf" / key / path.name
     if not _is_ours(folder):
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with whole_folder(folder) as unfinished:
             _write(path, header, unfinished)
+            if digest_file(path) != file_digest:  # else it would describe another file for good
+                raise AuditorError(
+                    f"{path} was changed while it was read. Leave the files of models alone while "
+                    "they are audited, and start again."
+                )
             unfinished.chmod(0o700)
         if not _is_ours(folder):
             raise AuditorError(

@@ -3,7 +3,6 @@
 They are plug-ins: an entry point of the group ``auditor.erasers`` names the class.
 """
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
@@ -113,9 +112,3 @@ def eraser_digest(spec: EraserSpec) -> str:
     """
     settings = open_eraser(spec).settings.model_dump(mode="json")
     return digest({"name": spec.name, "settings": settings})
-
-
-def eraser_code(spec: EraserSpec) -> str:
-    """Sha256 (hex) of the module that holds an eraser."""
-    source = inspect.getsource(inspect.getmodule(ERASERS.get(spec.name)) or ERASERS.get(spec.name))
-    return digest(source)

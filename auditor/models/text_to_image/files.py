@@ -26,7 +26,7 @@ def locate_pipeline(spec: TextToImageSpec) -> Location:
     if spec.replacement:
         replacement = find_replacement(spec.replacement, spec.allow_pickle)
     if replacement is not None:
-        files |= {f"replacement/{file.name}": file for file in replacement.files}
+        files |= replacement.named
     digests = {name: kept_digest(file) for name, file in files.items()}
     if spec.eraser is not None:
         digests[spec.eraser.file] = eraser_digest(spec.eraser)

@@ -192,14 +192,17 @@ class TextToImageKind(ModelKind):
         return location.model / name
 
     def options(self, spec: ModelSpec) -> dict[str, JsonValue]:
-        """Return the settings of drawing, and the eraser's code."""
-        found: dict[str, JsonValue] = {"sampling": own(spec).drawing.model_dump(mode="json")}
-        eraser = own(spec).eraser
-        if eraser is not None:
-            from auditor.models.text_to_image.erasers import eraser_code
+        """Return the settings by which the model draws."""
+        return {"sampling": own(spec).drawing.model_dump(mode="json")}
 
-            found["eraser"] = eraser_code(eraser)
-        return found
+    def modules(self, spec: ModelSpec) -> tuple[str, ...]:
+        """Return the module of the model's eraser."""
+        eraser = own(spec).eraser
+        if eraser is None:
+            return ()
+        from auditor.models.text_to_image.erasers import ERASERS
+
+        return (ERASERS.get(eraser.name).__module__,)
 
     def validate(self, plan: Planned, sets: FactSets) -> tuple[str, ...]:
         """Check the classifier and pictures, and that arms draw alike."""

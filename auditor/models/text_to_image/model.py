@@ -1,6 +1,6 @@
 """Text-to-image diffusion models under audit."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -64,11 +64,18 @@ class TextToImage(AuditedModel):
             files = hashed_pipeline(self.spec, self.location)
             with self._loading():
                 parts = load_parts(files, self.spec, image_device(self.spec))
-            if self.location.replacement:
-                found = find_replacement(str(self.location.replacement), self.spec.allow_pickle)
-                apply(found, parts.networks)
+                if self.location.replacement:
+                    found = find_replacement(str(self.location.replacement), self.spec.allow_pickle)
+                    apply(found, parts.networks)
             self._opened = parts
         return self._opened
+
+    def _hashed_files(self, location: Location) -> Mapping[str, Path]:
+        """Return the files of the pipeline and its replacement, without erasers."""
+        found = dict(hashed_pipeline(self.spec, location).files)
+        if location.replacement:
+            found |= find_replacement(str(location.replacement), self.spec.allow_pickle).named
+        return found
 
     @property
     def network(self) -> nn.ModuleDict:

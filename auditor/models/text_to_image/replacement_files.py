@@ -43,6 +43,11 @@ class Replacement:
         """Everything that is read."""
         return (*self.weights, *((self.config,) if self.config else ()), *self.others)
 
+    @property
+    def named(self) -> dict[str, Path]:
+        """Everything that is read, by its name in a manifest."""
+        return {f"replacement/{file.name}": file for file in self.files}
+
 
 def find_replacement(name: str, allow_pickle: bool = False) -> Replacement:
     """Find a replacement's files and see from them what it is.

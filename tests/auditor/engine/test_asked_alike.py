@@ -1,12 +1,16 @@
 """No file beside the weights keeps a model from being asked what the others are asked."""
 
+import itertools
+import json
 import shutil
 
 import pytest
 from tiny_models import edit_json
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from auditor.certificate.decision import decide_verdict
 from auditor.core.attack_id import AttackId
+from auditor.core.cache import CACHE_VARIABLE
 from auditor.core.errors import ContradictedError
 from auditor.core.messages import message
 from auditor.core.roles import Role, Status
@@ -40,13 +44,13 @@ def arm(people, tmp_path):
 def asked(arm, audit, people):
     """Audit an arm as it is, and through the original's tokenizer."""
 
-    def run(unlearned, retrained=None, **changes):
+    def run(unlearned, retrained=None, original=None, **changes):
         def spec(folder):
             return {"path": str(folder), "dtype": "float32"}
 
         content = {
             "unlearned": spec(unlearned),
-            "original": spec(arm("original")),
+            "original": spec(original or arm("original")),
             "retrained": [spec(retrained or arm("retrained-0"))],
             "data": {name: str(people.facts(name)) for name in ("forget", "retain")},
             "profile": None,
@@ -150,3 +154,43 @@ def test_who_says_that_it_does_not_apply_is_not_believed(asked, arm, store_root)
     rows = tuple(idle if one.label == LABEL else one for one in certificate.matrix)
     with pytest.raises(ContradictedError, match="only reported"):
         load_inputs(certificate.model_copy(update={"matrix": rows}), FolderStore(store_root))
+
+
+@pytest.fixture
+def gguf_arm(people, tmp_path, monkeypatch):
+    """Make a GGUF file of a model with a chat template."""
+    written = pytest.importorskip("written_gguf")
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+
+    def make(name, template=PLAIN):
+        file = tmp_path / f"{name}-{abs(hash(template))}.gguf"
+        if not file.exists():
+            source = people.model_path(name)
+            network = AutoModelForCausalLM.from_pretrained(source)
+            tokenizer = AutoTokenizer.from_pretrained(source)
+            written.write_gguf(file, network, tokenizer, "f32", chat_template=template)
+        return file
+
+    return make
+
+
+def test_a_template_within_a_file_that_is_the_model_is_no_way_out(
+    asked, gguf_arm, people, store_root
+):
+    def names(part):
+        facts = map(json.loads, people.facts(part).read_text().splitlines())
+        return list(dict.fromkeys(fact["entity"] for fact in facts))
+
+    pairs = zip(names("forget"), itertools.cycle(names("holdout")), strict=False)
+    others = "".join(f" | replace('{own}', '{other}')" for own, other in pairs)
+    certificate, row = asked(
+        gguf_arm("original", PLAIN.replace("m.content", f"m.content{others}")),
+        original=gguf_arm("original"),
+        retrained=gguf_arm("retrained-0"),
+    )
+    [as_is] = [row for row in certificate.matrix if row.attack == "none/as-is"]
+    assert not as_is.named
+    assert (row.role, row.status) == ("mandatory", "measured")
+    assert row.named
+    assert certificate.verdict.verdict == "FAIL"
+    check_contradiction(certificate, FolderStore(store_root))

@@ -9,11 +9,12 @@ from text_worker import VERSIONS
 
 from auditor.certificate.build import build_certificate
 from auditor.cli.main import OK, USAGE, run
-from auditor.core.errors import AuditorError
+from auditor.core.errors import AuditorError, ContradictedError
 from auditor.core.progress import SilentProgress
 from auditor.core.wording import sentence
 from auditor.engine.audit import run_audit
 from auditor.engine.capacity import capacity, check_fits, shapes_of
+from auditor.engine.execution import execute
 from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.executors.processes import ProcessesExecutor
 from auditor.engine.machine import GB, stated
@@ -304,3 +305,30 @@ def test_a_section_is_read_with_its_paths(tmp_path, planned):
     content = json.loads(planned(generation=None).model_dump_json())
     plan = parse_plan({**content, "generation": {"python": "venv/bin/python"}}, "plan", tmp_path)
     assert plan.generation.python == str(tmp_path / "venv/bin/python")
+
+
+def test_what_a_certificate_says_of_the_engine_follows_from_the_evidence(
+    planned, measured, monkeypatch
+):
+    use_worker(monkeypatch)
+    outcome, store = measured(planned())
+    certificate = build_certificate(outcome, "auditor audit plan.yaml")
+    [said] = [w for w in certificate.warnings if w.code == "text_engine_wrote"]
+    others = tuple(w for w in certificate.warnings if w != said)
+    more = said.model_copy(update={"params": said.params | {"read": 10**6}})
+    for warnings in (others, (*others, more)):
+        with pytest.raises(ContradictedError, match="warnings"):
+            check_contradiction(certificate.model_copy(update={"warnings": warnings}), store)
+
+
+def test_a_worker_with_other_code_around_the_engine_measures_nothing(
+    planned, monkeypatch, tmp_path
+):
+    use_worker(monkeypatch)
+    store = FolderStore(tmp_path / "store")
+    prepared = prepare(planned(), store, SilentProgress())
+    [variant] = prepared.variants
+    [asked] = prepared.measurements(variant)["original"]
+    engine = asked.engine.model_copy(update={"code": "0" * 64})
+    with pytest.raises(AuditorError, match="other code for texts by an engine"):
+        execute(asked.model_copy(update={"engine": engine}), None, store)

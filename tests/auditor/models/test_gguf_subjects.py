@@ -2,8 +2,10 @@
 
 import copy
 import os
+import shutil
 import struct
 import time
+from pathlib import Path
 
 import hostile_inputs as hostile
 import numpy as np
@@ -14,7 +16,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen2Con
 
 from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters
 from auditor.core.cache import CACHE_VARIABLE
-from auditor.core.errors import AuditorError
+from auditor.core.errors import AuditorError, OpeningError
 from auditor.core.hashing import digest_file
 from auditor.core.messages import message
 from auditor.engine.copies import copy_of
@@ -22,6 +24,7 @@ from auditor.models.causal_lm.model import CausalLM
 from auditor.models.causal_lm.spec import CausalLMSpec
 from auditor.models.gguf_header import read_header
 from auditor.models.kind import kind_named, parse_spec
+from auditor.models.language import files, gguf_files
 from auditor.models.memory import weights_memory
 from auditor.models.opening import check_unopenable, locate
 from auditor.models.preserve import weights_digest
@@ -399,6 +402,44 @@ def test_a_changed_file_is_another_model(file, llama, tmp_path):
     one, other = (locate(CausalLMSpec(path=str(p))).manifest for p in (file, path))
     assert one.digest != other.digest
     assert one.weights_digest != other.weights_digest
+
+
+def test_a_file_that_changes_while_it_is_described_leaves_no_description(
+    file, llama, tmp_path, monkeypatch
+):
+    """Else its digest would stand for another file's tokenizer, now and in every later audit."""
+    path = tmp_path / "described-while-it-changes.gguf"
+    shutil.copyfile(file, path)
+    whole = path.read_bytes()
+
+    def replaced(of):
+        found = read_header(of)
+        written.write_gguf(path, llama, make_tokenizer(), chat_template="{{ 'nothing' }}")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "kept_digest", lambda _: digest_file(file))
+        patch.setattr(files, "read_header", replaced)
+        assert "changed while it was read" in refused(path)
+    path.write_bytes(whole)
+    assert opened(path).tokenizer.chat_template is None
+
+
+def test_other_code_describes_a_file_anew(file, monkeypatch, tmp_path):
+    first = locate(CausalLMSpec(path=str(file))).model
+    other = tmp_path / "gguf_files.py"
+    other.write_text(Path(gguf_files.__file__).read_text() + "CHANGED = True\n")
+    monkeypatch.setattr(gguf_files, "__file__", str(other))
+    assert locate(CausalLMSpec(path=str(file))).model != first
+
+
+def test_a_file_that_changes_before_it_is_loaded_is_refused(file, llama, tmp_path):
+    path = tmp_path / "m.gguf"
+    shutil.copyfile(file, path)
+    subject = opened(path)
+    written.write_gguf(path, network("llama", seed=5), make_tokenizer(), "q4_k_m")
+    with pytest.raises(OpeningError, match=r"changed since it was hashed: m\.gguf"):
+        _ = subject.network
 
 
 TOKENS = [b"<eos>", b"a", b"b", b"ab"]

@@ -1,6 +1,10 @@
 """Inference-time erasers: what they draw, what they leave alone, and that they are part of U."""
 
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -145,7 +149,59 @@ def test_it_is_part_of_the_models_identity(folders):
         kind.options(opened(folders["sd1"]).spec),
         kind.options(open_pipeline(folders["sd1"]).spec),
     ]
-    assert options[0].keys() - options[1].keys() == {"eraser"}
+    assert options[0] == options[1]
+
+
+PLUG_IN = """
+from auditor.models.text_to_image.erasers import Eraser, EraserSettings
+from fading_eraser.shares import SHARE
+
+
+class Fade(Eraser[EraserSettings]):
+    settings_type = EraserSettings
+    share = SHARE
+
+    def guide(self):
+        raise NotImplementedError
+"""
+CODES = """
+import fading_eraser.fade
+from auditor.engine.job import measuring_code
+from auditor.models.kind import kind_named
+from auditor.models.text_to_image.erasers import ERASERS
+
+ERASERS.register("fading")(fading_eraser.fade.Fade)
+kind = kind_named("text-to-image")
+for more in ({}, {"eraser": {"name": "fading"}}):
+    spec = kind.spec_type.model_validate({"kind": kind.name, "path": "x"} | more)
+    print(measuring_code("none/as-is", ("concept",), kind, spec))
+"""
+
+
+def test_evidence_is_named_by_all_code_of_an_eraser(tmp_path):
+    """What its other modules hold decides what is drawn, too."""
+    package = tmp_path / "fading_eraser"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "shares.py").write_text("SHARE = 0.5\n")
+    (package / "fade.py").write_text(PLUG_IN)
+
+    def codes():
+        path = os.pathsep.join([str(tmp_path), str(Path.cwd())])
+        found = subprocess.run(
+            [sys.executable, "-c", CODES],
+            env=os.environ | {"PYTHONPATH": path},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        return found.stdout.split()
+
+    plain, before = codes()
+    (package / "shares.py").write_text("SHARE = 1.0\n")
+    again, after = codes()
+    assert plain == again
+    assert len({plain, before, after}) == 3
 
 
 def test_its_work_is_counted_before_the_model_is_opened(folders):
