@@ -1,5 +1,6 @@
-"""Whether two checkpoints are one model, saved again or with noise."""
+"""Whether a checkpoint is another one, saved again, rounded or with noise."""
 
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from auditor.models.checkpoint_files import quantization_method
 from auditor.models.gguf_tensors import GGUFTensors
 from auditor.models.manifest import Location
 from auditor.models.stored_tensors import tensor_files
-from auditor.models.weight_change import weight_change
+from auditor.models.weight_change import carried, weight_change
 from auditor.statistics.weights import LEAST_CHANGE
 
 _MATRIX = 2
@@ -19,6 +20,17 @@ _CODES = 20
 """Share of codes that change, over the relative change of a matrix: of words of eight 4-bit codes
 29, of 8-bit codes 41 where weights move by a thousandth of their deviation. Ties make a copy with
 noise change up to 0.7 % of the words."""
+_PRECISE = 0.05
+"""Largest standard error of a share of movement that is looked at."""
+_ROUNDING = 0.002
+"""Added to it, for rounding is not noise alone."""
+_FARTHEST, _TYPICAL = 5.0, 2.0
+"""Standard errors from 1, of any matrix and in the median. Of 504 copies with noise of .5 or 10 %
+of a matrix or rounded to 3 or 4 bits (139 models of nine testbeds) 499 lie within both. Of 231
+pairs of an honest retrained model and an unlearned one none does: nearest, with 6.0 and 3.1, are
+those whose unlearned model is the base that both were trained from."""
+_LEAST_MATRICES = 2
+"""Matrices that must say so."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,19 @@ class Copy:
     """
 
     largest: float
+    matrices: int
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Finding that a model was made from the unlearned one.
+
+    Attributes:
+        slope: Share of the unlearned model's movement that it has made, on average.
+        matrices: How many matrices were compared.
+    """
+
+    slope: float
     matrices: int
 
 
@@ -69,29 +94,27 @@ class CheckpointTensors:
         return tensor
 
 
-def _pairs(one: Location, other: Location) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Yield the tensors that two models share, with their name.
+def _shared(*places: Location) -> Iterator[tuple[str, list[Tensor]]]:
+    """Yield the tensors that all of some models have, with their name.
 
-    GGUF files have names of their own. What they hold is read back from its rounding, and rounding
-    changes a matrix by more than a copy may differ: of copies, only those that are not rounded are
-    found.
+    GGUF files have names of their own, and what they hold is read back from its rounding.
     """
-    if one.gguf is None and other.gguf is None:
-        ours, theirs = CheckpointTensors(one), CheckpointTensors(other)
-        yield from ((name, ours.read(name), theirs.read(name)) for name in ours if name in theirs)
-        return
-    held = GGUFTensors(one if one.gguf else other)
-    found: Iterator[tuple[str, Tensor | None, Tensor | None]]
-    if one.gguf and other.gguf:
-        also = GGUFTensors(other)
-        found = ((name, held.read(name), also.read(name)) for name in held if name in also)
-    else:
-        files = CheckpointTensors(other if one.gguf else one)
-        names = ((name, held.named(name.rpartition("/")[2])) for name in files)
-        found = ((name, files.read(name), held.read(own)) for name, own in names if own)
-    for name, tensor, counterpart in found:
-        if tensor is not None and counterpart is not None:
-            yield name, tensor, counterpart
+    held = [GGUFTensors(place) if place.gguf else CheckpointTensors(place) for place in places]
+    named = next((one for one in held if isinstance(one, CheckpointTensors)), held[0])
+
+    def own(model: GGUFTensors | CheckpointTensors, name: str) -> str | None:
+        if isinstance(model, GGUFTensors) and isinstance(named, CheckpointTensors):
+            return model.named(name.rpartition("/")[2])
+        return name if name in model else None
+
+    for name in named:
+        names = [own(model, name) for model in held]
+        if None in names:
+            continue
+        tensors = [model.read(str(one)) for model, one in zip(held, names, strict=True)]
+        found = [tensor for tensor in tensors if tensor is not None]
+        if len(found) == len(tensors):
+            yield name, found
 
 
 def copy_of(one: Location, other: Location) -> Copy | None:
@@ -103,7 +126,7 @@ def copy_of(one: Location, other: Location) -> Copy | None:
     copy, one with noise that changes no answer, or one saved in another type differs in none.
 
     In quantized checkpoints codes stand for weights, and are compared as they are. Where only one
-    is quantized, or each otherwise, rounding changes more than a copy may differ by.
+    is quantized, or each otherwise, rounding changes more than a copy may differ by (`made_from`).
 
     Returns:
         None where a matrix differs, or nothing can be compared.
@@ -114,7 +137,7 @@ def copy_of(one: Location, other: Location) -> Copy | None:
     if quantized[0] != quantized[1]:
         return None
     largest, matrices = 0.0, 0
-    for name, tensor, counterpart in _pairs(one, other):
+    for name, (tensor, counterpart) in _shared(one, other):
         if tensor.ndim < _MATRIX:
             continue
         if tensor.is_floating_point() and tensor.itemsize > 1:  # eight bits are a code
@@ -129,6 +152,40 @@ def copy_of(one: Location, other: Location) -> Copy | None:
         matrices += 1
         largest = max(largest, change)
     return Copy(largest, matrices) if matrices else None
+
+
+def made_from(unlearned: Location, original: Location, retrained: Location) -> Origin | None:
+    """Test whether a retrained model was made from the unlearned one.
+
+    Noise and rounding move weights by chance. What they were added to still lies where unlearning
+    had moved it: in every matrix the whole of that movement is found again (`carried`), within the
+    error of noise. A model that was trained without the facts has made other movements, even from
+    the base that the original was trained from.
+
+    Models with adapters or replaced parts are not looked at, nor are weights that stand in codes.
+
+    Returns:
+        None where a matrix moved otherwise, or too few are measured well enough.
+    """
+    places = (unlearned, original, retrained)
+    if any(place.adapter or place.replacement for place in places):
+        return None
+    slopes, deviations = [], []
+    for _, tensors in _shared(*places):
+        if any(t.ndim < _MATRIX or t.itemsize == 1 or not t.is_floating_point() for t in tensors):
+            continue
+        if len({tensor.shape for tensor in tensors}) > 1:
+            continue
+        found = carried(*tensors)
+        if found is None or found.error > _PRECISE:
+            continue
+        slopes.append(found.slope)
+        deviations.append(abs(found.slope - 1.0) / (found.error + _ROUNDING))
+        if deviations[-1] > _FARTHEST:
+            return None
+    if len(slopes) < _LEAST_MATRICES or statistics.median(deviations) > _TYPICAL:
+        return None
+    return Origin(statistics.mean(slopes), len(slopes))
 
 
 def _codes_changed(ours: Tensor, theirs: Tensor) -> float | None:

@@ -360,13 +360,14 @@ def _asked(
 def _check_circles(locations: dict[str, Location], progress: Progress) -> None:
     """Refuse a retrained model that is another arm of the audit.
 
-    It would be its own baseline. Equal digests say so at once; the same weights saved again, or
-    with noise, are found in the weights.
+    It would be its own baseline. Equal digests say so at once; the same weights saved again, with
+    noise or rounded, are found in the weights.
 
     Raises:
         AuditorError: Names the two, and how alike they are.
     """
-    from auditor.engine.copies import copy_of  # mistakes in a plan are told without torch
+    # mistakes in a plan are told without torch
+    from auditor.engine.copies import copy_of, made_from
 
     retrained = [arm for arm in locations if Arm(arm).is_retrained]
     others = [Arm.UNLEARNED, Arm.ORIGINAL, *retrained]
@@ -392,6 +393,15 @@ def _check_circles(locations: dict[str, Location], progress: Progress) -> None:
                     f"training moves one by {LEAST_CHANGE:g} at least. A model cannot be its own "
                     "baseline; give another retrained model."
                 )
+            if other == Arm.UNLEARNED and Arm.ORIGINAL in locations:
+                origin = made_from(one, locations[Arm.ORIGINAL], two)
+                if origin is not None:
+                    raise AuditorError(
+                        f"{arm} was made from {other}: in all of {origin.matrices} matrices it "
+                        f"holds {origin.slope:.1%} of the way that unlearning moved them from the "
+                        "original, and noise or rounding besides. A model cannot be its own "
+                        "baseline; give one that was trained without the forget set."
+                    )
             advance(1, f"{other}, {arm}")
 
 

@@ -3,8 +3,9 @@
 It is given by group of tensors.
 """
 
+import math
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -67,6 +68,40 @@ def _compared(members: Mapping[str, Tensor], original: Mapping[str, Tensor]) -> 
         "change": _root(moved, size),
     }
     return {**found, "scale_free": max(largest)} if largest else found
+
+
+class Carried(NamedTuple):
+    """How much of one model's movement another one has made."""
+
+    slope: float
+    """1 where all of it is there, whatever else was added."""
+    error: float
+    """Standard error of the slope."""
+
+
+@torch.no_grad()
+def carried(unlearned: Tensor, original: Tensor, other: Tensor) -> Carried | None:
+    """Return how much of a matrix's movement another matrix has made.
+
+    Both move from the original: the slope of W - W_O on W_U - W_O, by least squares through the
+    origin, over all entries.
+
+    Args:
+        unlearned: W_U.
+        original: W_O, of the same shape.
+        other: W, of the same shape.
+
+    Returns:
+        None where the unlearned matrix is the original's.
+    """
+    start = original.float()
+    moved, others = (unlearned.float() - start).flatten(), (other.float() - start).flatten()
+    size = float(moved.norm()) ** 2
+    if not size > 0.0:
+        return None
+    slope = float(moved @ others) / size
+    left = float((others - slope * moved).norm()) ** 2
+    return Carried(slope, math.sqrt(left / max(1, len(moved) - 1) / size))
 
 
 def balanced(matrix: Tensor) -> Tensor:
