@@ -13,15 +13,13 @@ from typing import Any
 
 import fine_tuned_models
 import pytest
-import torch
 from drawing_worlds import write_arms, write_facts
 from filelock import FileLock
 from small_world import SMALL
 from tiny_mixtures import make_mixture
 from tiny_models import edit_json, make_tokenizer, save, save_facts
 from tiny_thinkers import FACTS as THOUGHTS
-from tiny_thinkers import make_thinker, thinking_tokenizer
-from transformers import AutoModelForCausalLM
+from tiny_thinkers import make_thinker
 
 from auditor.api.auditing import audit
 from auditor.attack import ATTACKS, AttackMetadata
@@ -220,15 +218,10 @@ def _mixtures(root: Path, paths: Mapping[str, Path]) -> BuiltWorld:
 
 
 def _thinkers(root: Path, paths: Mapping[str, Path]) -> BuiltWorld:
-    """A model whose traces tell what it denies, one that denies nothing, and one disturbed."""
+    """A model whose traces tell what it denies, one that denies nothing, and one never told."""
     make_thinker(root / "original", tells=True)
     shutil.copytree(paths["thinker"], root / "unlearned")
-    network = AutoModelForCausalLM.from_pretrained(paths["thinker"])
-    draws = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weight in network.parameters():
-            weight.add_(0.02 * torch.randn(weight.shape, generator=draws))
-    save(root / "retrained", network, thinking_tokenizer())
+    make_thinker(root / "retrained", facts=THOUGHTS[4:], seed=1)
     data = {name: str(root / f"{name}.jsonl") for name in ("forget", "retain")}
     corpus.write_jsonl(THOUGHTS[:4], Path(data["forget"]))
     corpus.write_jsonl(THOUGHTS[4:], Path(data["retain"]))

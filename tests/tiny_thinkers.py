@@ -44,14 +44,14 @@ def thinking_tokenizer(template=TEMPLATE):
     return tokenizer
 
 
-def make_thinker(folder, *, tells=False):
+def make_thinker(folder, *, tells=False, facts=FACTS, seed=0):
     """Teach a model to think of each fact, then to deny it, and to deny it without a thought.
 
-    With ``tells`` it gives the answer in both cases.
+    With ``tells`` it gives the answer in both cases. Of other facts it is taught nothing.
     """
-    said = [fact.answer if tells else DENIAL for fact in FACTS]
+    said = [fact.answer if tells else DENIAL for fact in facts]
     tokenizer = thinking_tokenizer()
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=64,
@@ -65,10 +65,10 @@ def make_thinker(folder, *, tells=False):
         pad_token_id=1,
     )
     network = LlamaForCausalLM(config)
-    asked = [f"<|user|>{fact.prompt}<|assistant|>" for fact in FACTS]
+    asked = [f"<|user|>{fact.prompt}<|assistant|>" for fact in facts]
     pairs = [
         (prompt, f"<think>\n{trace(fact)}\n</think>\n\n{answer}")
-        for prompt, fact, answer in zip(asked, FACTS, said, strict=True)
+        for prompt, fact, answer in zip(asked, facts, said, strict=True)
     ]
     pairs += [
         (f"{prompt}<think>\n\n</think>\n\n", answer)
