@@ -52,9 +52,15 @@ def test_a_terminal_cuts_no_name_and_tells_the_time_left_after_one_job(written, 
     assert re.search(r"1/28 0:00:0\d about \d+ s left", words)
 
 
-def test_a_log_tells_the_time_left(monkeypatch):
-    shown = io.StringIO()
-    monkeypatch.setattr(progress, "ERR", Console(file=shown, width=400))
+@pytest.fixture
+def shown(monkeypatch):
+    """What is written to the terminal."""
+    written = io.StringIO()
+    monkeypatch.setattr(progress, "ERR", Console(file=written, width=400))
+    return written
+
+
+def test_a_log_tells_the_time_left(shown, monkeypatch):
     monkeypatch.setattr(progress, "_QUIET_SECONDS", 0.0)
     with LogProgress().task("asking", 4) as on:
         time.sleep(0.01)
@@ -62,9 +68,7 @@ def test_a_log_tells_the_time_left(monkeypatch):
     assert re.search(rf"asking \(1/4, about 0 s left\) {re.escape(LABEL)}", shown.getvalue())
 
 
-def test_a_log_names_the_step_that_takes_long_and_not_the_one_before_it(monkeypatch):
-    shown = io.StringIO()
-    monkeypatch.setattr(progress, "ERR", Console(file=shown, width=400))
+def test_a_log_names_the_step_that_takes_long_and_not_the_one_before_it(shown, monkeypatch):
     monkeypatch.setattr(progress, "_QUIET_SECONDS", 0.3)
     with LogProgress().task("asking", 3) as on:
         time.sleep(0.4)
