@@ -124,9 +124,8 @@ class ModeConnectivity(Attack[ModeConnectivityParameters, LanguageModel]):
         with model.preserve_weights() as network:
             for share in sorted({*points, MIDDLE}):
                 context.progress(f"at {share:.0%} of the way")
-                if share > reached:
-                    interpolate(network, donor.network, (share - reached) / (1.0 - reached))
-                    reached = share
+                interpolate(network, donor.network, (share - reached) / (1.0 - reached))
+                reached = share
                 if share in points:
                     for name, asked in pairs.items():
                         lines[name].append((share, _mean_loss(model, asked)))

@@ -177,7 +177,7 @@ def made_from(unlearned: Location, original: Location, retrained: Location) -> O
         if len({tensor.shape for tensor in tensors}) > 1:
             continue
         found = carried(*tensors)
-        if found is None or found.error > _PRECISE:
+        if found is None or not found.error <= _PRECISE:  # nor where it is no number
             continue
         slopes.append(found.slope)
         deviations.append(abs(found.slope - 1.0) / (found.error + _ROUNDING))
