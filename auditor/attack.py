@@ -136,6 +136,8 @@ class Footprint:
     """Whether main memory holds the model's weights while copies of them are trained."""
     trained: float = 0.0
     """Bytes of each weight that training holds beside it: gradients and the optimizer's state."""
+    accumulated: float = 0.0
+    """Bytes of each weight that it holds besides where a batch is read in parts: its gradient."""
     rank: int = 0
     """Rank of low-rank adapters that are trained beside all matrices; 0 for none."""
     backward: int = 0

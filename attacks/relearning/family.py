@@ -16,8 +16,10 @@ from auditor.models.manifest import Location
 
 _TOKENS = 32
 """Tokens that a training example is taken to have where cost is estimated."""
-_COPIED = 6.0
-"""Bytes beside each weight of a half type, moments aside: two more in float32, and its gradient."""
+_COPIED = 2.0
+"""Bytes that a weight of a half type has more in float32."""
+_GRADIENT = 4.0
+"""Bytes of a weight's gradient."""
 
 MOST_TAUGHT = 32
 """Facts or examples at most that say what a training taught."""
@@ -106,7 +108,7 @@ class RelearningAttack(Attack[P]):
 
     @property
     def footprint(self) -> Footprint:
-        """Gradients and Adam's two moments, of adapters or of weights in float32."""
+        """Adam's two moments and gradients, of adapters or of weights in float32."""
         p = self.parameters
         tokens = p.batch_size * _TOKENS
         if p.method == "lora":
@@ -117,7 +119,9 @@ class RelearningAttack(Attack[P]):
             lent=True,
             aside=True,
             trained=_COPIED + ROUNDED_BYTES,
-            embeddings=WHOLE_BYTES - ROUNDED_BYTES,  # their moments are not rounded
+            accumulated=_GRADIENT,
+            # their moments are not rounded, and their gradient is the largest of all
+            embeddings=WHOLE_BYTES - ROUNDED_BYTES + _GRADIENT,
             backward=tokens,
         )
 

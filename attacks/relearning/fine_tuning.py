@@ -3,7 +3,7 @@
 import itertools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
@@ -68,23 +68,49 @@ class FramedAdamW(torch.optim.Optimizer):
 
     def __init__(self, trained: Sequence[Trained], rate: float) -> None:
         super().__init__([one.parameter for one in trained], {"lr": rate})
-        self._trained = {one.parameter: one for one in trained}
+        self._trained: dict[Any, Trained] = {one.parameter: one for one in trained}
         self._steps = 0
+        self.halfway = False
+        """Whether some parameters have made a step that others have not."""
 
-    @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Make one step with the gradients, and let go of them."""
+        with self._one_step() as move:
+            for parameter in self._trained:
+                if parameter.grad is not None:
+                    move(parameter)
+
+    @contextmanager
+    def step_in_turn(self) -> Iterator[None]:
+        """Make one step in the backward pass that comes within the context.
+
+        Each parameter moves as soon as its gradient is whole, and lets go of it, so there is never
+        more than one. It has its gradient last of all that is computed from its value.
+        """
+        with ExitStack() as hooks, self._one_step() as move:
+            for parameter in self._trained:
+                hook = parameter.register_post_accumulate_grad_hook(move)
+                hooks.callback(hook.remove)
+            yield
+
+    @contextmanager
+    def _one_step(self) -> Iterator[Callable[[torch.Tensor], None]]:
+        """Yield what moves a parameter by its gradient; without an error all count as moved."""
+        (group,) = self.param_groups
+
+        @torch.no_grad()
+        def move(parameter: Any) -> None:
+            self.halfway = True
+            one, state = self._trained[parameter], self.state[parameter]
+            change, parameter.grad = parameter.grad.contiguous(), None
+            if not state:
+                state["moments"] = moments(change, rounded=one.rounded)
+            divisor = state["moments"].step_(pulled_back(change, one.factors), self._steps + 1)
+            parameter.sub_(multiplied(change, one.factors), alpha=group["lr"] / divisor)
+
+        yield move
         self._steps += 1
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                one, state = self._trained[parameter], self.state[parameter]
-                gradient, parameter.grad = pulled_back(parameter.grad, one.factors), None
-                if not state:
-                    state["moments"] = moments(gradient, rounded=one.rounded)
-                change, divisor = state["moments"].step(gradient, self._steps)
-                parameter.sub_(multiplied(change, one.factors), alpha=group["lr"] / divisor)
+        self.halfway = False
 
 
 class Learner(Generic[Item]):
@@ -129,36 +155,32 @@ class Learner(Generic[Item]):
         """
         while self.step < step:
             batch = next(self._batches)
-            while not self._accumulate(batch):
+            while not self._descend(batch):
                 release_memory()
-            self._descend()
             self.step += 1
         self._optimizer.zero_grad()
 
-    def _descend(self) -> None:
-        """Make one step; the first one takes the memory of the moments."""
-        try:
-            self._optimizer.step()
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise MemoryExhaustedError("out of memory while making a training step") from error
+    def _descend(self, batch: Sequence[Item]) -> bool:
+        """Make one step; the first one takes the memory of the moments.
 
-    def _accumulate(self, batch: Sequence[Item]) -> bool:
-        """Accumulate gradients of the mean loss.
-
-        If memory ran out it returns False and makes the parts smaller.
+        Where a batch is read whole no more than one gradient is held at a time. If memory ran out
+        before anything moved it returns False and makes the parts smaller.
         """
         self._optimizer.zero_grad()  # of a try that failed halfway, too
         whole = sum(map(self._size, batch))
+        parts = [batch[at : at + self._part] for at in range(0, len(batch), self._part)]
         try:
-            for start in range(0, len(batch), self._part):
-                part = batch[start : start + self._part]
-                share = sum(map(self._size, part)) / whole
-                torch.autograd.backward(self._loss(part) * share)
+            with self._optimizer.step_in_turn() if len(parts) == 1 else nullcontext():
+                for part in parts:
+                    share = sum(map(self._size, part)) / whole
+                    torch.autograd.backward(self._loss(part) * share)
+            if len(parts) > 1:
+                self._optimizer.step()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
+            if self._optimizer.halfway:
+                raise MemoryExhaustedError("out of memory while making a training step") from error
             if self._part == 1:
                 raise MemoryExhaustedError("out of memory while training on one example") from error
             self._part = max(1, min(self._part, len(batch)) // 2)
@@ -419,9 +441,9 @@ def all_weights(network: nn.Module) -> Iterator[list[Trained]]:
     """Make every weight trainable, in its frame and in float32.
 
     Steps are lost in the rounding of half types. Copies are trained: the weights themselves are set
-    aside, in the main memory, and put back afterwards. A weight takes ten bytes: itself, its
-    gradient and two moments of 8 bits; those of embeddings and head stay whole, for most of their
-    rows have no gradient in a step.
+    aside, in the main memory, and put back afterwards. A weight takes six bytes: itself and two
+    moments of 8 bits; those of embeddings and head stay whole, for most of their rows have no
+    gradient in a step. Its gradient takes four more, in turn where a batch is read whole.
     """
     factors = parameter_factors(network, attention_heads(network))
     weights = dict(network.named_parameters())

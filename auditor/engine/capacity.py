@@ -126,7 +126,8 @@ def need(
     engine *= not own.copy  # it ends with the network whose place a copy takes
     beside += engine
     batch, training = max(1, min(budget, work.tokens)), own.backward * _backward(shape)
-    least = min(own.backward, _LEAST_TOKENS) * _backward(shape)
+    parts = min(own.backward, _LEAST_TOKENS) * _backward(shape)
+    least = min(training, parts + own.accumulated * shape.parameters)
     written = own.written * shape.linear + rest * bool(own.written)
     disk = written + merged * shape.loaded * bool(own.copy)
     return Need(

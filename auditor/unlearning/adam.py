@@ -9,9 +9,9 @@ moments are kept without bias: where one step changes them by less than rounding
 mean over the first steps instead of falling behind.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +27,10 @@ ROUNDED_BYTES = 2 * (1 + 4 / BLOCK)
 """Bytes that both moments of a weight take, scales included."""
 WHOLE_BYTES = 8.0
 """Bytes that they take in float32."""
+_PART = {"cpu": 128 * BLOCK}
+"""Entries that are worked on at a time, by the type of a device: so many lie in a core's cache."""
+_LARGE_PART = 8192 * BLOCK
+"""Those on other devices, which are slow in small parts."""
 _DECADES = 5
 """Decades of the geometric grid."""
 _TOP = 127
@@ -44,24 +48,27 @@ class WholeMoments:
         Args:
             like: A tensor of the shape, in float32.
         """
-        self._mean = torch.zeros_like(like)
-        self._square = torch.zeros_like(like)
+        self._mean = torch.zeros(like.numel(), device=like.device)
+        self._square = torch.zeros_like(self._mean)
 
-    def step(self, gradient: Tensor, number: int) -> tuple[Tensor, float]:
-        """Take in a gradient.
+    def step_(self, gradient: Tensor, number: int) -> float:
+        """Take in a gradient, and turn it into the change of the weights.
 
         Args:
-            gradient: The gradient.
+            gradient: The gradient, which is overwritten.
             number: Number of the step, from 1.
 
         Returns:
-            The change of the weights, and what the rate of learning is divided by.
+            What the rate of learning is divided by.
         """
         first, second = BETAS
-        self._mean.lerp_(gradient, 1 - first)
-        self._square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        deviation = (self._square / (1 - second**number)).sqrt_()
-        return self._mean / deviation.add_(EPSILON), 1 - first**number
+        for part in _parts(gradient):
+            mean, square, change = self._mean[part.at], self._square[part.at], part.gradient
+            mean.lerp_(change, 1 - first)
+            square.mul_(second).addcmul_(change, change, value=1 - second)
+            deviation = (square / (1 - second**number)).sqrt_()
+            torch.div(mean, deviation.add_(EPSILON), out=change)
+        return 1 - first**number
 
 
 class RoundedMoments:
@@ -73,28 +80,46 @@ class RoundedMoments:
         Args:
             like: A tensor of the shape, in float32.
         """
-        self._step = Rounded(torch.zeros_like(like), signed=True)
-        self._deviation = Rounded(torch.zeros_like(like), signed=False)
+        self._steps, self._deviations = Rounded(like, signed=True), Rounded(like, signed=False)
 
-    def step(self, gradient: Tensor, number: int) -> tuple[Tensor, float]:
-        """Take in a gradient.
+    def step_(self, gradient: Tensor, number: int) -> float:
+        """Take in a gradient, and turn it into the change of the weights.
 
         Args:
-            gradient: The gradient.
+            gradient: The gradient, which is overwritten.
             number: Number of the step, from 1.
 
         Returns:
-            The change of the weights, and what the rate of learning is divided by.
+            What the rate of learning is divided by.
         """
         first, second = ((1 - beta) / (1 - beta**number) for beta in BETAS)
-        deviation = self._deviation.values()
-        mean = self._step.values().mul_(deviation).lerp_(gradient, first)
-        square = deviation.square_().mul_(1 - second)
-        deviation = square.addcmul_(gradient, gradient, value=second).sqrt_()
-        self._deviation = Rounded(deviation, signed=False)
-        between = self._deviation.values().mul_(deviation).sqrt_()
-        self._step = Rounded((mean / between).masked_fill_(between == 0, 0.0), signed=True)
-        return mean.div_(deviation.add_(EPSILON)), 1.0
+        for part in _parts(gradient):
+            change = part.gradient
+            deviation = self._deviations.values(part.at)
+            mean = self._steps.values(part.at).mul_(deviation).lerp_(change, first)
+            square = deviation.square_().mul_(1 - second)
+            deviation = square.addcmul_(change, change, value=second).sqrt_()
+            self._deviations.round_(deviation, part.at)
+            between = self._deviations.values(part.at).mul_(deviation).sqrt_()
+            self._steps.round_((mean / between).masked_fill_(between == 0, 0.0), part.at)
+            torch.div(mean, deviation.add_(EPSILON), out=change)
+        return 1.0
+
+
+class _Part(NamedTuple):
+    """Whole blocks of a gradient."""
+
+    at: slice
+    gradient: Tensor
+    """Their entries, in one dimension."""
+
+
+def _parts(gradient: Tensor) -> Iterator[_Part]:
+    """Split a contiguous gradient, so that what is computed beside it takes little memory."""
+    flat, size = gradient.view(-1), _PART.get(gradient.device.type, _LARGE_PART)
+    for start in range(0, len(flat), size):
+        at = slice(start, min(start + size, len(flat)))
+        yield _Part(at, flat[at])
 
 
 Moments = WholeMoments | RoundedMoments
@@ -128,8 +153,8 @@ class Adam(torch.optim.Optimizer):
                 state = self.state[weight]
                 if not state:
                     state["moments"] = moments(weight, rounded=id(weight) not in self._whole)
-                change, divisor = state["moments"].step(weight.grad, self._steps)
-                weight.grad = None
+                change, weight.grad = weight.grad.contiguous(), None
+                divisor = state["moments"].step_(change, self._steps)
                 weight.sub_(change, alpha=group["lr"] / divisor)
 
 
@@ -144,25 +169,45 @@ def moments(like: Tensor, *, rounded: bool) -> Moments:
 
 
 class Rounded:
-    """A tensor in 8 bits."""
+    """A tensor in 8 bits, in one dimension."""
 
-    def __init__(self, values: Tensor, *, signed: bool) -> None:
-        """Round a tensor to the nearest values of the grid.
+    def __init__(self, like: Tensor, *, signed: bool) -> None:
+        """Begin with zeros.
 
         Args:
-            values: A tensor in float32, which stays as it is.
+            like: A tensor of as many entries.
             signed: Whether entries may be negative.
         """
-        self._shape, self._signed = values.shape, signed
-        flat = values.reshape(-1)
-        round_, _ = _functions(values.device.type)
-        self._codes, self._largest = round_(flat, grid(signed, values.device))
+        self._signed, values = signed, grid(signed, like.device)
+        nothing, _ = round_by_torch(values.new_zeros(1), values)
+        self._codes = nothing.repeat(like.numel())
+        self._largest = values.new_zeros(-(-like.numel() // BLOCK))
 
-    def values(self) -> Tensor:
-        """Return the tensor in float32, as far as rounding left it."""
+    def round_(self, values: Tensor, at: slice) -> None:
+        """Round entries to the nearest values of the grid, and keep them.
+
+        Args:
+            values: Entries in float32, which stay as they are.
+            at: Where they are, from the start of a block.
+        """
+        round_, _ = _functions(values.device.type)
+        codes, largest = round_(values, grid(self._signed, values.device))
+        self._codes[at], self._largest[_blocks(at)] = codes, largest
+
+    def values(self, at: slice) -> Tensor:
+        """Return entries in float32, as far as rounding left them.
+
+        Args:
+            at: Where they are, from the start of a block.
+        """
         _, restore = _functions(self._codes.device.type)
-        found = restore(self._codes, self._largest, grid(self._signed, self._codes.device))
-        return found.reshape(self._shape)
+        values = grid(self._signed, self._codes.device)
+        return restore(self._codes[at], self._largest[_blocks(at)], values)
+
+
+def _blocks(at: slice) -> slice:
+    """Return where the blocks of entries are."""
+    return slice(at.start // BLOCK, -(-at.stop // BLOCK))
 
 
 @cache

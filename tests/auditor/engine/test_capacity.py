@@ -100,15 +100,15 @@ def test_a_copy_of_70_billion_weights_takes_what_its_bits_say(tmp_path):
     assert lora.host == 0
     assert plain.least < lora.least < 1.1 * plain.least
     full = need(quantizer("relearning/benign", method="full"), large, WORK, machine)
-    assert 10 * large.parameters < full.least < 10.6 * large.parameters
+    assert 6 * large.parameters < full.least < 6.6 * large.parameters
     assert full.host == large.loaded
 
 
 def test_all_weights_of_7_billion_are_trained_on_one_card(tmp_path):
-    """32-bit weights and gradients, and moments of 8 bits: ten bytes a weight."""
+    """32-bit weights and moments of 8 bits: six bytes a weight, and one gradient at a time."""
     small, machine = shape(LlamaConfig(**LLAMA_7B), tmp_path), stated("1x80GB")
     full = need(quantizer("relearning/held-out-facts", method="full"), small, WORK, machine)
-    assert 10 * small.parameters < full.device < 80 * GB
+    assert 6 * small.parameters < full.device < 8 * small.parameters
     assert not list(fits(machine, None, full, "original", "full"))
 
 
