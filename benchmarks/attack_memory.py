@@ -9,7 +9,8 @@ batches of 1,024 tokens, for what a batch holds does not grow with the model, an
 much beside a small one. Memory is the resident set
 at its most (`VmHWM`); the libraries, imported and nothing opened, are told apart, because they
 weigh as much on a small model as on a large one. Pages of the mapped checkpoint count as resident
-once they were read. Prints a table as Markdown.
+once they were read. Attacks on routing are measured on a mixture of experts of as many weights,
+over its own bare figure. Prints a table as Markdown.
 
 Prediction, before the first run: at most 1.3 times the bare model, libraries taken off both, for
 the attacks that change no weight; at most 2.2 for the others.
@@ -26,20 +27,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, MixtralConfig, MixtralForCausalLM
 
 from auditor import load_model, run_attack
 from auditor.attack import ATTACKS
 from auditor.core.facts import Fact
 from auditor.core.quiet import quiet_libraries
-from benchmarks.random_llama import write_random_llama
+from benchmarks.random_llama import byte_level_tokenizer, write_random_llama
 
 VOCABULARY, WIDTH, LAYERS, HEADS = 32_000, 768, 13, 12
 PROMPT, ANSWER = "the {attribute} of subject {entity} is", "value {entity} of {attribute}"
 BUDGET = 1_024
 BARE, LIBRARIES = "bare", "libraries"
+MIXTURE = "mixture"
 OF_TWO = ("probing/activation-patching",)
 """Attacks that measure with what they found on the original."""
+TRACE = {"trace": {"open": "<think>", "close": "</think>"}}
+"""Form of prompts for attacks on traces."""
 FEWER: Mapping[str, Any] = {
     "checkpoints": (2,),
     "max_steps": 2,
@@ -57,7 +61,7 @@ FEWER: Mapping[str, Any] = {
 """Parameters that are counts of steps, where an attack has them."""
 
 
-def facts(first: int, entities: int = 4, attributes: int = 4) -> list[Fact]:
+def facts(first: int, entities: int = 4, attributes: Sequence[int] = range(4)) -> list[Fact]:
     """Return facts of made-up subjects, several of each."""
     return [
         Fact(
@@ -67,13 +71,30 @@ def facts(first: int, entities: int = 4, attributes: int = 4) -> list[Fact]:
             answer=ANSWER.format(entity=entity, attribute=attribute),
             paraphrases=(f"of {entity}, {attribute}:",),
         )
-        for entity, attribute in product(range(first, first + entities), range(attributes))
+        for entity, attribute in product(range(first, first + entities), attributes)
     ]
 
 
 def build(folder: Path) -> None:
     """Write the model."""
     write_random_llama(folder, VOCABULARY, WIDTH, LAYERS, HEADS)
+
+
+def build_mixture(folder: Path) -> None:
+    """Write a mixture of eight experts a layer, of about as many weights."""
+    torch.manual_seed(0)
+    settings = MixtralConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=WIDTH,
+        intermediate_size=WIDTH,
+        num_hidden_layers=7,
+        num_attention_heads=HEADS,
+        num_key_value_heads=HEADS,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+    )
+    MixtralForCausalLM(settings).save_pretrained(folder)
+    byte_level_tokenizer().save_pretrained(folder)
 
 
 def bare(folder: Path) -> None:
@@ -89,14 +110,17 @@ def bare(folder: Path) -> None:
 
 def attacked(folder: Path, name: str, parameters: Mapping[str, Any]) -> None:
     """Run an attack at a level on the model."""
-    model = load_model(str(folder / "unlearned"), dtype="float32", token_budget=BUDGET)
+    options: dict[str, Any] = {"dtype": "float32", "token_budget": BUDGET}
+    if name == "prompting/thinking":
+        options["format"] = TRACE
+    model = load_model(str(folder / "unlearned"), **options)
     needed = ATTACKS.get(name).requires.donor or name in OF_TWO
-    donor = load_model(str(folder / "original"), dtype="float32", token_budget=BUDGET)
+    donor = load_model(str(folder / "original"), **options)
     run_attack(
         name,
         model,
         facts(0),
-        retain=facts(10),
+        retain=facts(10, attributes=range(4, 8)),
         holdout=facts(20, entities=8),
         original=donor if needed else None,
         **parameters,
@@ -134,16 +158,20 @@ def main() -> None:
         print(_peak())
         return
     with tempfile.TemporaryDirectory() as folder:
+        mixture = str(Path(folder) / MIXTURE)
         for arm in ("unlearned", "original"):
             build(Path(folder) / arm)
+            build_mixture(Path(mixture) / arm)
         libraries = int(_measured(folder, LIBRARIES, {}))
-        plain = int(_measured(folder, BARE, {}))
-        print(f"Libraries {libraries / 2**20:.0f} MiB; bare {plain / 2**20:.0f} MiB.\n")
+        of_model = {place: int(_measured(place, BARE, {})) for place in (folder, mixture)}
+        sizes = " and ".join(f"{size / 2**20:.0f}" for size in of_model.values())
+        print(f"Libraries {libraries / 2**20:.0f} MiB; bare {sizes} MiB.\n")
         print(
             "| attack | MiB | / bare | without libraries |\n| --- | --: | --: | --: |", flush=True
         )
         for name, level, parameters in levels(options.only):
-            found = _measured(folder, name, parameters)
+            place = mixture if ATTACKS.get(name).requires.experts else folder
+            found, plain = _measured(place, name, parameters), of_model[place]
             if found.isdecimal():
                 peak = int(found)
                 figures = f"{peak / 2**20:.0f} | {peak / plain:.2f} "
