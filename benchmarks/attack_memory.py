@@ -42,8 +42,8 @@ BARE, LIBRARIES = "bare", "libraries"
 MIXTURE = "mixture"
 OF_TWO = ("probing/activation-patching",)
 """Attacks that measure with what they found on the original."""
-TRACE = {"trace": {"open": "<think>", "close": "</think>"}}
-"""Form of prompts for attacks on traces."""
+TRACE = {"trace": {"open": "<think>", "close": "</think>", "tokens": 16}}
+"""Form of prompts for attacks on traces, which are short here."""
 FEWER: Mapping[str, Any] = {
     "checkpoints": (2,),
     "max_steps": 2,

@@ -95,7 +95,10 @@ class FramedAdamW(torch.optim.Optimizer):
 
     @contextmanager
     def _one_step(self) -> Iterator[Callable[[torch.Tensor], None]]:
-        """Yield what moves a parameter by its gradient; without an error all count as moved."""
+        """Yield what moves a parameter by its gradient.
+
+        Without an error all count as moved.
+        """
         (group,) = self.param_groups
 
         @torch.no_grad()

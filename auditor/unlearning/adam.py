@@ -52,7 +52,7 @@ class WholeMoments:
         self._square = torch.zeros_like(self._mean)
 
     def step_(self, gradient: Tensor, number: int) -> float:
-        """Take in a gradient, and turn it into the change of the weights.
+        """Turn a gradient into the change of the weights.
 
         Args:
             gradient: The gradient, which is overwritten.
@@ -83,7 +83,7 @@ class RoundedMoments:
         self._steps, self._deviations = Rounded(like, signed=True), Rounded(like, signed=False)
 
     def step_(self, gradient: Tensor, number: int) -> float:
-        """Take in a gradient, and turn it into the change of the weights.
+        """Turn a gradient into the change of the weights.
 
         Args:
             gradient: The gradient, which is overwritten.
@@ -115,7 +115,10 @@ class _Part(NamedTuple):
 
 
 def _parts(gradient: Tensor) -> Iterator[_Part]:
-    """Split a contiguous gradient, so that what is computed beside it takes little memory."""
+    """Split a contiguous gradient.
+
+    What is computed beside a part takes little memory.
+    """
     flat, size = gradient.view(-1), _PART.get(gradient.device.type, _LARGE_PART)
     for start in range(0, len(flat), size):
         at = slice(start, min(start + size, len(flat)))
