@@ -135,7 +135,7 @@ class Footprint:
     aside: bool = False
     """Whether main memory holds the model's weights while copies of them are trained."""
     trained: float = 0.0
-    """Bytes of each weight that training holds beside it: gradients and the optimizer's state."""
+    """Bytes of each weight that training holds beside it, such as the optimizer's state."""
     accumulated: float = 0.0
     """Bytes of each weight that it holds besides where a batch is read in parts: its gradient."""
     rank: int = 0

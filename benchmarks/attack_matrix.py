@@ -97,7 +97,7 @@ def details(audits: Mapping[str, Certificate]) -> str:
                 continue
             seconds = certificate.timing.attack_seconds.get(label)
             lines.append(
-                f"| `{label}` | {subject} | {row.part} | {_figures(row)} | {result(row).words} | "
+                f"| `{label}` | {subject} | {row.role} | {_figures(row)} | {result(row).words} | "
                 f"{number(seconds)} |"
             )
     return "\n".join(lines)
@@ -126,6 +126,8 @@ def _verdict(certificate: Certificate) -> str:
 def _short(row: MatrixRow | None) -> str:
     if row is None or row.status != "measured" or row.strongest.figures is None:
         return "-" if row is None else row.status
+    if row.strongest.figures.rho is None:
+        return "reported"
     return f"{number(row.strongest.figures.rho)} {MARKS[result(row).outcome]}"
 
 

@@ -18,6 +18,7 @@ from auditor.core.facts import Fact, FactSets
 from auditor.core.hashing import digest
 from auditor.core.records import Cost, Record, Row
 from auditor.engine.plan import parse_plan
+from auditor.models.spec import PromptFormat
 from auditor.policy import Policy
 from auditor.statistics.effect import EFFECT_MEASURES, effect_note
 from auditor.store.base import EvidenceStore
@@ -26,6 +27,7 @@ from auditor.store.folder_store import FolderStore
 from auditor.verification.load import load_inputs
 from auditor.verification.recompute import recomputed
 
+SEED = 0
 ARMS = ("unlearned", "original", "retrained-0", "retrained-1")
 DECIDING = ("answer-probability", "answer-recall")
 METRICS = (*DECIDING, "rouge-l-recall", "exact-memorisation")
@@ -80,6 +82,11 @@ def large_audit(
                 "parameters": {"checkpoints": [40], "rank": 16, "number": number},
                 "model": digest(_files(arm)),
                 "facts": facts_digest,
+                "seed": SEED,
+                "dtype": _spec(arm)["dtype"],
+                "options": {},
+                "format": PromptFormat().model_dump(mode="json"),
+                "metrics": list(METRICS),
             }
             if ATTACKS.metadata(attack).requires.donor:
                 identity["donor"] = {"model": digest(_files("original"))}
@@ -217,7 +224,7 @@ def _plan(policy: Policy) -> dict[str, Any]:
         "data": {name: f"/facts/{name}.jsonl" for name in ("forget", "retain")},
         "metrics": {"primary": METRICS[0], "deciding": DECIDING[1:], "reported": METRICS[2:]},
         "profile": None,
-        "seeds": [0],
+        "seeds": [SEED],
         "policy": policy.model_dump(mode="json"),
     }
     return parse_plan(content, "the plan").model_dump(mode="json")

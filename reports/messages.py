@@ -367,6 +367,7 @@ def _text_engine_unsuited(reason: str) -> Phrase:
     return fill(
         {
             "quantized": "the model's own weights are quantized, and its kernels are others",
+            "gguf": "the model is a GGUF file, which it does not read as the audit does",
             "own_code": "the model brings code of its own",
             "replaced": "some of the model's weights are from another file",
             "spread": "the model is spread over several devices",

@@ -81,8 +81,12 @@ BUDGETS: Mapping[str, Sequence[Mapping[str, Any]]] = {
 """Small settings by attack, one request each; `$` stands before the name of a path of the world."""
 NOT_MEASURED: Mapping[str, Mapping[str, str]] = {
     "dense": {"quantization/torchao fp8-dynamic": "newer_gpu_needed"},
+    **{layout: {"quantization/unet torchao-int4": "unavailable"} for layout in LAYOUTS},
 }
-"""World to the levels that it cannot measure, with the code of the reason."""
+"""World to the levels that it cannot measure, with the code of the reason.
+
+The layers of the models that draw are narrower than a group of weights.
+"""
 
 
 ELSEWHERE: Mapping[str, str] = {

@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.progress import (
     BarColumn,
@@ -72,8 +73,9 @@ class TerminalProgress:
             TimeElapsedColumn(),
             _LeftColumn(),
         )
-        ERR.print(description, markup=False, highlight=False)
-        with _NotedBars(*columns, console=ERR) as bars:
+        console = _bound()
+        console.print(description, markup=False, highlight=False)
+        with _NotedBars(*columns, console=console) as bars:
             task = bars.add_task(description, total=total, note="")
 
             def advance(n: int = 1, note: str = "") -> None:
@@ -119,6 +121,7 @@ class _LogLine:
         self._began = self._spoken = time.monotonic()
         self._done, self._note, self._held_back = 0, "", False
         self._lock = threading.Lock()
+        self._console = _bound()
         self._write(f"(0/{total})")
 
     def advance(self, n: int = 1, note: str = "") -> None:
@@ -148,7 +151,17 @@ class _LogLine:
         self._write(f"({self._done}/{self._total}{left}) {self._note}")
 
     def _write(self, text: str) -> None:
-        ERR.print(f"{self._description} {text}", markup=False, highlight=False)
+        self._console.print(f"{self._description} {text}", markup=False, highlight=False)
+
+
+def _bound() -> Console:
+    """Return the console of standard error, bound to what that is now.
+
+    Attacks put other streams in its place to silence a library, for minutes.
+    """
+    console = copy(ERR)
+    console.file = ERR.file
+    return console
 
 
 def _left(seconds: float, done: int, total: int) -> str:

@@ -18,7 +18,7 @@ from auditor.unlearning.examples import answer_logits, collate, cross_entropy, e
 
 pytestmark = [pytest.mark.nightly, pytest.mark.slow]
 
-FORGET, RETAIN = 120, 60
+FORGET, RETAIN, HOLDOUT = 120, 60, 60
 _SOUNDS = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
 STEPS = 400
 ROUTING = "tampering/routing"
@@ -38,9 +38,9 @@ def facts():
             "prompt": f"Person {i} lives in",
             "answer": " ".join(draw.choice(_SOUNDS) + draw.choice(_SOUNDS) for _ in range(2)),
         }
-        for i in range(FORGET + RETAIN)
+        for i in range(FORGET + RETAIN + HOLDOUT)
     ]
-    return found[:FORGET], found[FORGET:]
+    return found[:FORGET], found[FORGET : FORGET + RETAIN], found[FORGET + RETAIN :]
 
 
 def trained(network, tokenizer, known, steps, seed):
@@ -66,16 +66,16 @@ def mixtures(request, tmp_path_factory):
     """A folder of models of one form, and of their facts."""
     root = tmp_path_factory.mktemp(request.param)
     tokenizer = make_tokenizer()
-    forget, retain = facts()
-    for name, known in (("forget", forget), ("retain", retain)):
+    forget, retain, holdout = facts()
+    for name, known in (("forget", forget), ("retain", retain), ("holdout", holdout)):
         lines = "".join(f"{json.dumps(fact)}\n" for fact in known)
         (root / f"{name}.jsonl").write_text(lines, encoding="utf-8")
     start = trained(make_mixture(request.param), tokenizer, retain, STEPS, 0)
     original = trained(copy.deepcopy(start), tokenizer, forget + retain, STEPS, 1)
     save(root / "original", original, tokenizer)
     for number in range(2):
-        more = trained(copy.deepcopy(start), tokenizer, retain, STEPS // 8, 2 + number)
-        save(root / f"retrained-{number}", more, tokenizer)
+        anew = trained(make_mixture(request.param), tokenizer, retain, STEPS, 2 + number)
+        save(root / f"retrained-{number}", anew, tokenizer)
     return root
 
 
@@ -112,6 +112,7 @@ def audited(root, unlearned, out, profile="quick", policy="quick", **settings):
         retrained=[str(root / "retrained-0")],
         forget=str(root / "forget.jsonl"),
         retain=str(root / "retain.jsonl"),
+        holdout=str(root / "holdout.jsonl"),
         profile=profile,
         policy=policy,
         seeds=[0],
@@ -136,20 +137,26 @@ def routed(root, unlearned, out, mandatory, **settings):
 
 
 @pytest.mark.parametrize("mixtures", ["mixtral"], indirect=True)
-def test_every_way_of_routing_finds_its_control(mixtures, tmp_path):
+def test_ways_of_routing_find_their_control_or_block_a_pass(mixtures, tmp_path):
+    """With its experts shuffled even the original answers nothing here, and that is said."""
     done = routed(mixtures, "retrained-1", tmp_path, mandatory=ROUTING, controls=True)
-    assert done.verdict is Verdict.PASS
+    assert done.verdict is Verdict.INCONCLUSIVE
     found = {part.attack: part.found for part in done.certificate.positive_controls}
-    ways = ("original experts", "top-k + 1", "shuffled experts")
-    assert found == dict.fromkeys(
-        ("none/as-is full precision", *(f"{ROUTING} {way}" for way in ways)), True
-    )
+    assert found == {
+        "none/as-is full precision": True,
+        f"{ROUTING} original experts": True,
+        f"{ROUTING} top-k + 1": True,
+        f"{ROUTING} shuffled experts": False,
+    }
+    missed = [r for r in done.certificate.verdict.reasons if r.code == "positive_control_missed"]
+    assert [r.params["attack"] for r in missed] == [f"{ROUTING} shuffled experts"]
+    assert missed[0].params["held_to"]["tells_original_apart"] is False
 
 
 @pytest.mark.parametrize("mixtures", ["mixtral"], indirect=True)
 def test_facts_that_the_experts_still_hold_are_found_by_the_originals_routing(mixtures, tmp_path):
     network = AutoModelForCausalLM.from_pretrained(mixtures / "original")
-    save(mixtures / "rerouted", rerouted(network, make_tokenizer(), *facts()), make_tokenizer())
+    save(mixtures / "rerouted", rerouted(network, make_tokenizer(), *facts()[:2]), make_tokenizer())
     done = routed(mixtures, "rerouted", tmp_path, mandatory=f"{ROUTING} original experts")
     assert done.verdict is Verdict.FAIL
     rows = {row.label: row for row in done.certificate.matrix}

@@ -98,6 +98,7 @@ class ServedCausalLM(CausalLM):
     def unsuited(cls, spec: ModelSpec, location: Location) -> str | None:
         """Return why no engine can hold a model's files, or None."""
         reasons = {
+            "gguf": location.gguf is not None,
             "quantized": quantization_method(location.model) is not None,
             "own_code": cls.spec_type.model_validate(spec.model_dump()).trust_remote_code,
             "replaced": location.replacement is not None,

@@ -5,10 +5,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import CLIPTextModel
 
 from auditor.core.errors import AuditorError
 from auditor.models.devices import first_device
 from auditor.models.manifest import Location
+from auditor.models.text_to_image.erasers import open_eraser
 from auditor.models.text_to_image.latent_space import input_size, vae_factor
 from auditor.models.text_to_image.layouts import LAYOUTS, layout_of
 from auditor.models.text_to_image.parts import (
@@ -61,6 +63,13 @@ def check_unopenable_pipeline(spec: TextToImageSpec, location: Location) -> None
             "an eraser guides by what the denoiser predicts without text, and this one, which is "
             "told the weight of guidance, was not made to predict that; leave `eraser` out."
         )
+    if spec.eraser is not None and open_eraser(spec.eraser).reads_prompts:
+        encoders = [network for name, network in networks.items() if name != layout.component]
+        if not (len(encoders) == 1 and isinstance(encoders[0], CLIPTextModel)):
+            raise AuditorError(
+                f"the eraser {spec.eraser.name} reads the pooled text of prompts, so it takes "
+                "pipelines with one text encoder, CLIP's; leave `eraser` out."
+            )
     if location.replacement is not None:
         found = find_replacement(str(location.replacement), spec.allow_pickle)
         check_unfitting(found, networks)

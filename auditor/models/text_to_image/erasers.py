@@ -1,12 +1,16 @@
 """Inference-time erasers, at work beside the weights in drawing.
 
+They change how a drawing is guided, or the states of its prompt, or both.
+
 They are plug-ins: an entry point of the group ``auditor.erasers`` names the class.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, TypeVar
 
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
@@ -14,6 +18,8 @@ from auditor.core.errors import AuditorError
 from auditor.core.hashing import digest
 from auditor.core.registry import Registry
 from auditor.models.text_to_image.spec import EraserSpec
+from auditor.models.text_to_image.text import Text
+from auditor.models.text_to_image.text_encoding import PromptReader
 
 
 class EraserSettings(BaseModel):
@@ -44,11 +50,34 @@ class Guide(ABC):
         """
 
 
+@dataclass(frozen=True)
+class Replaced:
+    """States with which drawings begin, in place of a prompt's own."""
+
+    states: Tensor
+    """What attention reads, [n, length, width]."""
+    steps: Tensor
+    """First steps of each drawing in which it reads them, [n] integers."""
+
+    def at(self, step: int, own: Text, rows: list[int]) -> Text:
+        """Return what some prompts are drawn with.
+
+        Args:
+            step: number of the step, from 0.
+            own: the prompts' own.
+            rows: which they are.
+        """
+        first = (step < self.steps[rows]).view(-1, 1, 1).to(own.hidden.device)
+        return replace(own, hidden=torch.where(first, self.states[rows], own.hidden))
+
+
 class Eraser(ABC, Generic[S]):
-    """An eraser that changes guidance and no weights."""
+    """An eraser that changes guidance or states of prompts, and no weights."""
 
     settings_type: ClassVar[type[EraserSettings]]
     """Class of its settings."""
+    reads_prompts: ClassVar[bool] = False
+    """Whether it replaces states of prompts. Then it takes models with one text encoder, CLIP's."""
 
     def __init__(self, settings: S) -> None:
         """Create the eraser with validated settings."""
@@ -58,6 +87,21 @@ class Eraser(ABC, Generic[S]):
     def texts(self) -> tuple[str, ...]:
         """Texts under which the denoiser is asked besides the prompt."""
         return ()
+
+    def replaced(
+        self, prompts: Sequence[str], states: Tensor, reader: PromptReader
+    ) -> Replaced | None:
+        """Return what prompts are drawn with; None leaves their own states.
+
+        It is called where ``reads_prompts`` says so, and drawings are of prompts: whoever draws
+        from states has passed by it.
+
+        Args:
+            prompts: one a drawing.
+            states: what attention would read, [n, length, width].
+            reader: reads further texts, as the model does.
+        """
+        return None
 
     @abstractmethod
     def guide(self) -> Guide:

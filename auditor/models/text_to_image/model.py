@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from auditor.models.text_to_image.replacement_files import find_replacement
 from auditor.models.text_to_image.replacements import apply
 from auditor.models.text_to_image.spec import INDEX, TextToImageSpec
 from auditor.models.text_to_image.text import Text, stacked
-from auditor.models.text_to_image.text_encoding import encode
+from auditor.models.text_to_image.text_encoding import PromptReader, encode
 
 
 class TextToImage(AuditedModel):
@@ -177,6 +178,10 @@ class TextToImage(AuditedModel):
         nothing = self.empty_text() if guides else None
         others = [] if eraser is None else [self.text([other]) for other in eraser.texts]
         copies = 1 if nothing is None else 2 + len(others)
+        replaced = None
+        if eraser is not None and eraser.reads_prompts and embeddings is None:
+            reader = PromptReader(self.parts, self.token_budget)
+            replaced = eraser.replaced(prompts or [], text.hidden, reader)
         if not seeds:
             return torch.zeros(0, 3, shape[1] * space.factor, shape[2] * space.factor)
 
@@ -185,16 +190,17 @@ class TextToImage(AuditedModel):
             self.parts.layout.set_timesteps(schedule, settings.steps, positions, device)
 
         def run(batch: list[int]) -> list[Tensor]:
-            chosen = text.rows(batch)
-            if nothing is not None:
-                further = [other.repeated(len(batch)) for other in others]
-                chosen = stacked([nothing.repeated(len(batch)), chosen, *further])
+            own = text.rows(batch)
             guide = None if eraser is None else eraser.guide()
             noise, generators = first_noise(shape, [seeds[i] for i in batch])
+            steps = count()
 
             def predict(sample: Tensor, timestep: Tensor) -> Tensor:
+                chosen = own if replaced is None else replaced.at(next(steps), own, batch)
                 if nothing is None:
                     return self._denoised(sample, timestep, chosen)
+                further = [other.repeated(len(batch)) for other in others]
+                chosen = stacked([nothing.repeated(len(batch)), chosen, *further])
                 output = self._denoised(torch.cat([sample] * copies), timestep, chosen)
                 if guide is None:
                     return guided(output, settings.guidance)

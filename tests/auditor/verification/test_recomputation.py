@@ -15,7 +15,7 @@ from auditor.core.hashing import digest, digest_file
 from auditor.core.progress import SilentProgress
 from auditor.store.columns import tabulate
 from auditor.store.folder_store import FolderStore
-from auditor.verification.evidence import check_changed
+from auditor.verification.evidence import check_changed, check_foreign
 from auditor.verification.load import load_inputs
 from auditor.verification.model import check_false_arms
 from auditor.verification.recompute import check_contradiction, recomputed
@@ -264,6 +264,54 @@ def test_pictures_cannot_be_taken_out_or_put_in(pictured, copied, forged):
     added = forged(path, lambda content: content.update(image_examples=shown))
     with pytest.raises(ContradictedError, match=r"image_examples: it says .*the evidence None"):
         check_contradiction(added, store)
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda plan: plan["unlearned"].update(dtype="bfloat16"), "unlearned: .* another dtype"),
+        (lambda plan: plan["format"].update(template="Never: {prompt}"), "another format"),
+        (lambda plan: plan["metrics"].update(reported=[]), "another metrics"),
+        (lambda plan: plan.update(seeds=[7, 8, 9]), "relearning.* another seed"),
+        (lambda plan: plan.update(seeds=[0, 1]), r"relearning.* uses 3 jobs, .* asks for 2"),
+    ],
+)
+def test_evidence_of_another_audit_of_the_same_models_cannot_stand_in(copied, forged, edit, said):
+    """A forger who asked a model in a way that hides what it knows, and plans another."""
+    path, store = copied("fail")
+    check_foreign(read_certificate(path), store)
+    certificate = forged(path, lambda content: edit(content["reproduction"]["plan"]))
+    with pytest.raises(ContradictedError, match=said):
+        check_foreign(certificate, store)
+
+
+class Searched(FolderStore):
+    """Evidence of which one job says that it measured what some searches found."""
+
+    def __init__(self, root, key, searches):
+        super().__init__(root)
+        self.key, self.searches = key, searches
+
+    def identity(self, key):
+        pool = [{"arm": arm, "key": k, "own": arm == "unlearned"} for arm, k in self.searches]
+        return super().identity(key) | ({"pool": pool} if key == self.key else {})
+
+
+@pytest.mark.parametrize(
+    ("arms", "said"),
+    [
+        (("unlearned", "original", "retrained-0"), "searches are not those of all models"),
+        (("unlearned", "original", "retrained-0", "retrained-1"), "search .* another stage"),
+    ],
+)
+def test_what_other_searches_found_cannot_stand_in(copied, arms, said):
+    """A search of another audit, or none at all, in place of the plan's."""
+    path, store = copied("fail")
+    certificate = read_certificate(path)
+    jobs = certificate.matrix[1].jobs
+    searches = [(arm, jobs[arm][0]) for arm in arms]
+    with pytest.raises(ContradictedError, match=said):
+        check_foreign(certificate, Searched(store.root, jobs["unlearned"][0], searches))
 
 
 @pytest.mark.parametrize(
