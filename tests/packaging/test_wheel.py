@@ -120,10 +120,9 @@ def test_all_of_it_imports_every_plugin(wheel, tmp_path):
         "    entry.load()\n"
         "    loaded += 1\n"
         "import sigstore, ray, s3fs, inspect_ai, diffusers, torch_fidelity\n"
-        "print('loaded', loaded)"
+        "assert loaded > 60, loaded"
     )
     code, output = called(folder / "python", "-c", script, cwd=tmp_path)
     assert code == 0, output
-    assert int(output.rpartition("loaded ")[2]) > 60
     code, output = called(folder / "auditor", "doctor", cwd=tmp_path)
     assert code == 0, output
