@@ -172,6 +172,8 @@ class TextToImage(AuditedModel):
             raise ValueError(f"{len(redrawing.images)} pictures to redraw for {len(seeds)} images")
         space, settings = self._space(), self.spec.drawing
         shape = self.input_shape
+        if not seeds:
+            return torch.zeros(0, 3, shape[1] * space.factor, shape[2] * space.factor)
         told = self.parts.layout.embeds_guidance
         eraser = None if self.spec.eraser is None else open_eraser(self.spec.eraser)
         guides = (settings.guidance > 1 and not told) or eraser is not None
@@ -182,8 +184,6 @@ class TextToImage(AuditedModel):
         if eraser is not None and eraser.reads_prompts and embeddings is None:
             reader = PromptReader(self.parts, self.token_budget)
             replaced = eraser.replaced(prompts or [], text.hidden, reader)
-        if not seeds:
-            return torch.zeros(0, 3, shape[1] * space.factor, shape[2] * space.factor)
 
         def prepare(schedule: Any) -> None:
             positions, device = shape[1] * shape[2], self.denoiser.device

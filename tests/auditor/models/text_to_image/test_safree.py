@@ -133,6 +133,10 @@ def test_an_image_depends_on_its_prompt_and_seed_alone(layout, folders):
     torch.testing.assert_close(together, one.generate(PROMPTS[:3], SEEDS), atol=2e-5, rtol=0)
 
 
+def test_of_no_prompt_nothing_is_drawn(folders):
+    assert opened(folders["sd1"]).generate([], []).shape[0] == 0
+
+
 def test_states_that_are_given_pass_by_it(folders):
     """As those of a searched word do, which no prompt spells: it moves words of prompts alone."""
     subject = opened(folders["sd1"], alpha=0.0, most_steps=None, negative=False)
